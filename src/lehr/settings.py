@@ -1,0 +1,103 @@
+"""What an operator can set: the only reader of the environment.
+
+A flag of `lehr serve` wins over its environment variable, which wins over the default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lehr.errors import InvalidRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One running Lehr. Every field but the process counts has an environment variable `LEHR_<NAME>`."""
+
+    home: Path = field(default_factory=lambda: Path.home() / ".lehr")
+    """Folder of everything Lehr keeps: database, blobs, packs, caches."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8080
+    """The one port."""
+    database: str = ""
+    """Database URL; empty: SQLite in `home`."""
+    blobs: str = ""
+    """Blob store URL (`s3://bucket/prefix`, …); empty: files in `home`."""
+    ray: str = ""
+    """Address of a Ray cluster; empty: local processes."""
+    user_id: str = "lehr"
+    """Id of the first user."""
+    pat: str = ""
+    """First personal access token; empty: one is generated and shown once."""
+    fetch_allow: tuple[str, ...] = ()
+    """Hosts or networks (CIDR) that URL inputs may reach although they are private."""
+    weights: Path | None = None
+    """Folder of extra pretrained weights."""
+    predictors: int = 1
+    """Predictor processes."""
+    workers: int = 1
+    """Worker processes."""
+    tls_certificate: Path | None = None
+    """PEM certificate chain; with `tls_key`, the port speaks TLS."""
+    tls_key: Path | None = None
+    """PEM private key."""
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the store."""
+        return self.database or f"sqlite:///{self.home / 'lehr.db'}"
+
+    @property
+    def base_url(self) -> str:
+        """How this machine reaches the server."""
+        scheme = "https" if self.tls_certificate else "http"
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
+        return f"{scheme}://{host}:{self.port}"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, **flags: object) -> Settings:
+        """Reads `LEHR_*`; `flags` that are not None win. Raises InvalidRequest with the name and the value."""
+        values: dict[str, object] = {}
+        for name, parse in _PARSERS.items():
+            text = environment.get(f"LEHR_{name.upper()}", "")
+            if text:
+                values[name] = _parsed(name, text, parse)
+        values.update({name: value for name, value in flags.items() if value is not None})
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def _parsed(name: str, text: str, parse: object) -> object:
+    try:
+        return parse(text)  # type: ignore[operator]
+    except ValueError as error:
+        raise InvalidRequest(f"LEHR_{name.upper()}={text!r} cannot be used: {error}") from error
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+_PARSERS = {
+    "home": _folder,
+    "host": str,
+    "port": int,
+    "database": str,
+    "blobs": str,
+    "ray": str,
+    "user_id": str,
+    "pat": str,
+    "fetch_allow": _list,
+    "weights": _folder,
+    "predictors": int,
+    "workers": int,
+    "tls_certificate": _folder,
+    "tls_key": _folder,
+}
