@@ -1,0 +1,1 @@
+"""Training, evaluation and prediction with PyTorch. Knows no server: imports none of ours but `errors`."""
