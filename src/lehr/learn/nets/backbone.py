@@ -149,7 +149,7 @@ def recompute_without_statistics(
 
 @contextmanager
 def _statistics_held(layers: list[_BatchNorm]) -> Iterator[None]:
-    # momentum 0 and no counter: nothing is written, and the tensors saved are those of the first pass (checkpoint checks)
+    # momentum 0 and no counter: nothing is written, yet as many tensors are saved as in the first pass
     kept = [(layer, layer.momentum, layer.num_batches_tracked) for layer in layers]
     for layer in layers:
         layer.momentum, layer.num_batches_tracked = 0.0, None
