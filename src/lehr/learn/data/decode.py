@@ -154,6 +154,12 @@ def inspect(data: bytes, longer_side: int, *, limits: Limits = DEFAULT_LIMITS) -
     return Inspection(info=info, thumbnail=buffer.getvalue(), perceptual_hash=perceptual_hash(small))
 
 
+def check_length(data: bytes, limits: Limits) -> None:
+    """Raises TooLarge when the file has more bytes than `limits` allow."""
+    if len(data) > limits.max_bytes:
+        raise TooLarge(f"The file has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.")
+
+
 def resized(width: int, height: int, shorter_side: int) -> tuple[int, int]:
     """(width, height) with the shorter side exactly `shorter_side` and the aspect ratio kept, up to `MAX_ASPECT`."""
     aspect = min(max(width, height) / min(width, height), MAX_ASPECT)
@@ -177,8 +183,7 @@ def perceptual_hash(image: Image.Image) -> int:
 
 def _opened(data: bytes, limits: Limits) -> tuple[Image.Image, ImageInfo]:
     """The lazily opened picture and its header, both within the limits."""
-    if len(data) > limits.max_bytes:
-        raise TooLarge(f"The file has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.")
+    check_length(data, limits)
     format_ = _format(data)
     try:
         if format_ == "WEBP":  # its reader allocates the whole canvas at opening
@@ -282,7 +287,7 @@ def _format(data: bytes) -> str:
         return "WEBP"
     if data[:2] == b"BM" and data[14:18] in {struct.pack("<I", size) for size in (12, 40, 52, 56, 64, 108, 124)}:
         return "BMP"
-    raise UndecodableImage(f"This is {_what(data)}, not a picture that can be read; accepted are {_list(FORMATS)}.")
+    raise UndecodableImage(f"This is {_what(data)}, not an image that can be read; accepted are {_list(FORMATS)}.")
 
 
 def _what(data: bytes) -> str:
@@ -310,10 +315,19 @@ def _explained(error: Exception, format_: str, data: bytes | None = None) -> Leh
     if isinstance(error, Image.DecompressionBombError):
         return TooLarge(f"The {format_} picture is too large: {error}.")
     words = str(error).lower()
-    tiny = data is not None and len(data) < 100
-    if tiny or "truncated" in words or isinstance(error, EOFError | struct.error | IndexError):
+    if "out of memory" in words:
+        return MemoryError(words)
+    if _is_cut(format_, data) or "truncated" in words or isinstance(error, EOFError | struct.error | IndexError):
         return UndecodableImage(f"The {format_} file is truncated: it ends before the picture does. Send it whole.")
     return UndecodableImage(f"The {format_} file is damaged and cannot be decoded ({str(error).rstrip('.')}).")
+
+
+def _is_cut(format_: str, data: bytes | None) -> bool:
+    """Whether the file is shorter than its own header says, or too short for any picture."""
+    if data is None:
+        return False
+    needed = 8 + int.from_bytes(data[4:8], "little") if format_ == "WEBP" else 26
+    return len(data) < needed
 
 
 def _list(names: tuple[str, ...]) -> str:

@@ -1,0 +1,1 @@
+"""Processes beside the control plane: decoders for untrusted bytes, predictors for models; and guarded downloads."""

@@ -1,0 +1,151 @@
+"""Requests of many threads, predicted together: whatever waits when the device gets free goes in one chunk.
+
+Nothing ever waits on purpose: an idle device takes a lone image at once, and while it computes, the next chunk gathers.
+Models take turns, and so do the requests of one model, image by image: a request of 128 images delays a small one by
+one chunk at most.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lehr.errors import Busy, LehrError
+from lehr.serving.loaded_models import LoadedModel
+
+
+@dataclass(kw_only=True)
+class _Request:
+    """The images of one caller and what is known of their outputs. Only the device's thread sets `answer`."""
+
+    images: Sequence[np.ndarray]
+    num_taken: int = 0
+    is_given_up: bool = False
+    outputs: dict[int, np.ndarray] = field(default_factory=dict)
+    answer: Future[list[np.ndarray]] = field(default_factory=Future)
+
+    def is_waiting(self) -> bool:
+        """Whether more of its images should be computed."""
+        return self.num_taken < len(self.images) and not self.is_given_up and not self.answer.done()
+
+    def keep(self, position: int, output: np.ndarray) -> None:
+        """Takes one image's output; the last one completes the answer."""
+        self.outputs[position] = output
+        if len(self.outputs) == len(self.images) and not self.answer.done():
+            self.answer.set_result([self.outputs[place] for place in range(len(self.images))])
+
+    def fail(self, error: Exception) -> None:
+        """Ends the request with `error`, unless another of its images has ended it already."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+Chunk = list[tuple[_Request, int]]
+
+
+class Batcher:
+    """One device: computes chunks one after another in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: OrderedDict[int, tuple[LoadedModel, deque[_Request]]] = OrderedDict()
+        self._busy_since: float | None = None
+        self.num_forward_calls = 0
+        self.num_images = 0
+        threading.Thread(target=self._run, name="device", daemon=True).start()
+
+    def predict(self, model: LoadedModel, images: Sequence[np.ndarray], deadline: float) -> np.ndarray:
+        """Outputs [n, ...] of `images` (uint8 [h, w, 3]), in order. Raises Busy at `deadline`, or the model's error."""
+        request = _Request(images=images)
+        with self._changed:
+            _, requests = self._waiting.setdefault(id(model), (model, deque()))
+            requests.append(request)
+            self._changed.notify()
+        try:
+            return np.stack(request.answer.result(timeout=max(0.0, deadline - time.monotonic())))
+        except TimeoutError:
+            request.is_given_up = True
+            raise Busy("The predictor is busy with other requests. Try again in a moment.") from None
+
+    def busy_seconds(self) -> float:
+        """How long the computation under way has taken by now; 0 when idle."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _run(self) -> None:
+        """The device's thread. Without it nothing is ever answered, so what ends it ends the process."""
+        try:
+            while True:
+                model, chunk = self._next_chunk()
+                self._busy_since = time.monotonic()
+                self._compute(model, chunk)
+                self._busy_since = None
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)
+
+    def _next_chunk(self) -> tuple[LoadedModel, Chunk]:
+        """Waits for work; takes up to a chunk of the model whose turn it is."""
+        with self._changed:
+            while True:
+                while not self._waiting:
+                    self._changed.wait()
+                key, (model, requests) = self._waiting.popitem(last=False)
+                chunk = take(requests, model.chunk_size)
+                if requests:
+                    self._waiting[key] = (model, requests)
+                if chunk:
+                    return model, chunk
+
+    def _compute(self, model: LoadedModel, chunk: Chunk) -> None:
+        """Runs the model; on an error halves the chunk, so that only the image that cannot be predicted fails."""
+        try:
+            outputs = self._forward(model, [request.images[position] for request, position in chunk])
+        except Exception as error:
+            if "CUDA error" in str(error):  # the device's state is lost: only a new process can go on
+                raise
+            if len(chunk) == 1:
+                chunk[0][0].fail(_explained(error))
+                return
+            half = len(chunk) // 2
+            self._compute(model, chunk[:half])
+            self._compute(model, chunk[half:])
+            return
+        for (request, position), output in zip(chunk, outputs, strict=True):
+            request.keep(position, output)
+
+    def _forward(self, model: LoadedModel, images: list[np.ndarray]) -> list[np.ndarray]:
+        self.num_forward_calls += 1
+        self.num_images += len(images)
+        outputs = [np.asarray(output) for output in model.predictor.predict(images)]
+        if len(outputs) != len(images):
+            raise LehrError(f"The model answered {len(outputs)} outputs for {len(images)} images.")
+        return outputs
+
+
+def take(requests: deque[_Request], most: int) -> Chunk:
+    """Up to `most` images, one of each request in turn; requests with nothing left to take leave the queue."""
+    chunk: Chunk = []
+    while requests and len(chunk) < most:
+        request = requests.popleft()
+        if not request.is_waiting():
+            continue
+        chunk.append((request, request.num_taken))
+        request.num_taken += 1
+        if request.is_waiting():
+            requests.append(request)
+    return chunk
+
+
+def _explained(error: Exception) -> LehrError:
+    if isinstance(error, LehrError):
+        return error
+    return LehrError(f"The model could not predict this image: {type(error).__name__}: {error}")
