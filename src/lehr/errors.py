@@ -18,8 +18,12 @@
       + UndecodableImage            bytes that are no picture we accept (30101 or 30002 beside the item, not the whole call)
       + DownloadFailed              a URL that could not be fetched
       + Busy                        try again: the predictor is loading or the queue is full
+      + CannotListen                the address or port is taken, not ours, or no address
       + TrainingStopped             a training ended for a reason that a person can act on
       + LeaseLost, Cancelled        a job's run must stop; nothing of it may be written any more
+      + Interrupted                 this process must end: save what can be saved; the job goes back to the queue
+      + WorkerDied                  the process that ran a job ended without a word
+      + StoreUnusable               the database or blob store cannot be used as it is
 """
 
 from __future__ import annotations
@@ -203,6 +207,10 @@ class Loading(Busy):
     code = 21355
 
 
+class CannotListen(LehrError):
+    """The server cannot listen where it was asked to; the sentence says why and what to do."""
+
+
 class TrainingStopped(LehrError):
     """A training that cannot go on, with the reason, what was found and what to do."""
 
@@ -239,3 +247,17 @@ class LeaseLost(LehrError):
 
 class Cancelled(LehrError):
     """The job was cancelled: stop, and write nothing more."""
+
+
+class Interrupted(LehrError):
+    """This process was asked to end: save what can be saved, then let this pass. The job goes back to the queue."""
+
+
+class WorkerDied(LehrError):
+    """The process that ran a job ended without finishing it."""
+
+    code = 21116
+
+
+class StoreUnusable(LehrError):
+    """The database or the blob store cannot be used as it is: a newer schema, an unknown kind of URL."""

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from clarifai_grpc.grpc.api.utils import extensions_pb2
     from google.protobuf import duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
 
+__all__ = [
+    "POOL",
+    "duration_pb2",
+    "extensions_pb2",
+    "field_mask_pb2",
+    "resources_pb2",
+    "service_pb2",
+    "status_code_pb2",
+    "status_pb2",
+    "struct_pb2",
+    "timestamp_pb2",
+    "wrappers_pb2",
+]
+
 POOL = build_pool()
 
 
