@@ -53,7 +53,7 @@ class Fetcher:
     """Longest silence of a server."""
 
     def __post_init__(self) -> None:
-        assert self.allowed  # reads it now, not at the first download
+        _ = self.allowed  # read now, not at the first download
 
     def fetch(self, url: str) -> Fetched:
         """The body behind `url`. Raises DownloadFailed with a sentence that names the URL and the reason."""

@@ -61,6 +61,8 @@ _OTHERS = (
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
     (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
 )
+_CUT = ("truncated", "cannot load this image", "no more images")
+"""What Pillow says of files that end too early."""
 _TEXTS = (("<svg", "an SVG drawing"), ("<!doctype html", "an HTML page"), ("<html", "an HTML page"))
 
 
@@ -203,12 +205,14 @@ def _upright(image: Image.Image, info: ImageInfo, size: tuple[int, int]) -> Imag
     try:
         orientation = _orientation(image, info.format)
         stored_size = size[::-1] if orientation >= 5 else size
+        drafted = None
         if info.format == "JPEG":  # decode at 1/2, 1/4 or 1/8, never below twice the wanted size
-            image.draft(None, (2 * stored_size[0], 2 * stored_size[1]))
+            drafted = image.draft(None, (2 * stored_size[0], 2 * stored_size[1]))
         image.load()
         image = _grey_or_rgb(image)
         if image.size != stored_size:
-            image = image.resize(stored_size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+            box = drafted[1] if drafted else None  # the last column and row of a scaled JPEG may be partly outside
+            image = image.resize(stored_size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
         return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
     except Exception as error:
         raise _explained(error, info.format) from error
@@ -317,7 +321,11 @@ def _explained(error: Exception, format_: str, data: bytes | None = None) -> Leh
     words = str(error).lower()
     if "out of memory" in words:
         return MemoryError(words)
-    if _is_cut(format_, data) or "truncated" in words or isinstance(error, EOFError | struct.error | IndexError):
+    if (
+        _is_cut(format_, data)
+        or any(phrase in words for phrase in _CUT)
+        or isinstance(error, EOFError | struct.error | IndexError)
+    ):
         return UndecodableImage(f"The {format_} file is truncated: it ends before the picture does. Send it whole.")
     return UndecodableImage(f"The {format_} file is damaged and cannot be decoded ({str(error).rstrip('.')}).")
 
