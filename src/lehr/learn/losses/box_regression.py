@@ -28,6 +28,6 @@ def smooth_l1(deltas_P4: Tensor, wanted_P4: Tensor, *, num_positives: Tensor | f
 
 
 def giou(boxes_P4: Tensor, wanted_P4: Tensor, *, num_positives: Tensor | float) -> Tensor:
-    """1 - generalised IoU (Rezatofighi et al., arXiv 1902.09630) of x1 y1 x2 y2 boxes, summed, per positive; a scalar."""
+    """1 - generalised IoU (Rezatofighi et al., arXiv 1902.09630) of x1 y1 x2 y2 boxes, per positive; a scalar."""
     total = generalized_box_iou_loss(boxes_P4.float(), wanted_P4.float(), reduction="sum")
     return total / torch.as_tensor(num_positives, device=total.device).clamp_min(1)

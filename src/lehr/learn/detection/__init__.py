@@ -1,0 +1,1 @@
+"""The parts of a dense detector: boxes, anchors, matching, network, objective, post-processing."""
