@@ -1,29 +1,29 @@
 """Every error Lehr raises on purpose, each with the one status code that clients see.
 
-    LehrError
-      + Refused                     the caller's mistake; the sentence says what, the value, what was possible, what to do
-          x BadFormat               the body cannot be read at all
-          x InvalidRequest          readable, but not allowed
-              - InvalidModel        a model or version field
-              - InvalidParams       hyperparameters; all problems at once
-              - InvalidInput        an input's data
-              - InvalidConcept, InvalidAnnotation, InvalidWorkflow, InvalidSearch, InvalidPrediction
-          x Duplicate               the id is taken
-          x NotFound                nothing of that id, or it is not yours
-              - ModelNotFound, WorkflowNotFound
-          x KeyInvalid, KeyNotFound, MissingScope
-          x Untrained               the model has no trained version yet
-          x TooLarge
-          x NotImplementedHere      an RPC out of scope
-      + UndecodableImage            bytes that are no picture we accept (30101 or 30002 beside the item, not the whole call)
-      + DownloadFailed              a URL that could not be fetched
-      + Busy                        try again: the predictor is loading or the queue is full
-      + CannotListen                the address or port is taken, not ours, or no address
-      + TrainingStopped             a training ended for a reason that a person can act on
-      + LeaseLost, Cancelled        a job's run must stop; nothing of it may be written any more
-      + Interrupted                 this process must end: save what can be saved; the job goes back to the queue
-      + WorkerDied                  the process that ran a job ended without a word
-      + StoreUnusable               the database or blob store cannot be used as it is
+LehrError
+  + Refused                     the caller's mistake; the sentence says what, the value, what was possible, what to do
+      x BadFormat               the body cannot be read at all
+      x InvalidRequest          readable, but not allowed
+          - InvalidModel        a model or version field
+          - InvalidParams       hyperparameters; all problems at once
+          - InvalidInput        an input's data
+          - InvalidConcept, InvalidAnnotation, InvalidWorkflow, InvalidSearch, InvalidPrediction
+      x Duplicate               the id is taken
+      x NotFound                nothing of that id, or it is not yours
+          - ModelNotFound, WorkflowNotFound
+      x KeyInvalid, KeyNotFound, MissingScope
+      x Untrained               the model has no trained version yet
+      x TooLarge
+      x NotImplementedHere      an RPC out of scope
+  + UndecodableImage            bytes that are no picture we accept (30101 or 30002 beside the item, not the whole call)
+  + DownloadFailed              a URL that could not be fetched
+  + Busy                        try again: the predictor is loading or the queue is full
+  + CannotListen                the address or port is taken, not ours, or no address
+  + TrainingStopped             a training ended for a reason that a person can act on
+  + LeaseLost, Cancelled        a job's run must stop; nothing of it may be written any more
+  + Interrupted                 this process must end: save what can be saved; the job goes back to the queue
+  + WorkerDied                  the process that ran a job ended without a word
+  + StoreUnusable               the database or blob store cannot be used as it is
 """
 
 from __future__ import annotations

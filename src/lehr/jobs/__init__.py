@@ -1,0 +1,1 @@
+"""Work that outlives a request: the durable queue, the worker that claims from it, the launcher of its processes."""

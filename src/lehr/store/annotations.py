@@ -1,0 +1,128 @@
+"""Annotations: what is known of an input, or of regions and frames of it. Ids are unique within their input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from lehr.errors import NotFound
+from lehr.protocol import resources_pb2
+from lehr.protocol.ids import AppRef
+from lehr.store.rows import Noun, app_key, app_key_of
+from lehr.store.tables import input_annotations as table
+from lehr.store.tables import inputs
+from lehr.store.times import stamp
+
+__all__ = ["AnnotationFilter", "count", "delete", "get", "insert", "of_inputs", "page", "update"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationFilter:
+    """Which annotations; an empty field means any."""
+
+    ids: tuple[str, ...] = ()
+    input_ids: tuple[str, ...] = ()
+    user_ids: tuple[str, ...] = ()
+    model_version_ids: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
+    task_id: str = ""
+
+
+def _columns(message: resources_pb2.Annotation) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "user_id": message.user_id,
+        "model_version_id": message.model_version_id,
+        "task_id": message.task_id,
+        "status_code": message.status.code,
+    }
+
+
+_ANNOTATIONS = Noun(table=table, message=resources_pb2.Annotation, columns=_columns, what="annotation")
+
+
+def insert(tx: Connection, ref: AppRef, annotations: Sequence[resources_pb2.Annotation]) -> None:
+    """All or none. Raises Duplicate, and NotFound for an unknown input."""
+    owner = app_key_of(tx, ref)
+    input_keys = _input_keys(tx, ref, {message.input_id for message in annotations})
+    rows = []
+    for message in annotations:
+        stamp(message)
+        input_key = input_keys.get(message.input_id)
+        if input_key is None:
+            raise NotFound(f"annotation {message.id!r} is of input {message.input_id!r}, which does not exist")
+        rows.append({"app_key": owner, "input_key": input_key, **_ANNOTATIONS.row(message)})
+    _ANNOTATIONS.insert_rows(tx, rows)
+
+
+def _input_keys(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, int]:
+    query = select(inputs.c.id, inputs.c.key).where(inputs.c.app_key == app_key(ref), inputs.c.id.in_(list(ids)))
+    return {row.id: row.key for row in tx.execute(query)}
+
+
+def _of(ref: AppRef, input_ids: Iterable[str]) -> ColumnElement[bool]:
+    keys = select(inputs.c.key).where(inputs.c.app_key == app_key(ref), inputs.c.id.in_(list(input_ids)))
+    return table.c.input_key.in_(keys)
+
+
+def _is(ref: AppRef, input_id: str, annotation_id: str) -> tuple[ColumnElement[bool], ...]:
+    return _of(ref, [input_id]), table.c.id == annotation_id
+
+
+def get(tx: Connection, ref: AppRef, input_id: str, annotation_id: str) -> resources_pb2.Annotation | None:
+    """The annotation of this id on this input."""
+    return _ANNOTATIONS.first(tx, *_is(ref, input_id, annotation_id))
+
+
+def _matches(ref: AppRef, filters: AnnotationFilter) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = [table.c.app_key == app_key(ref)]
+    if filters.input_ids:
+        where.append(_of(ref, filters.input_ids))
+    wanted = (
+        (table.c.id, filters.ids),
+        (table.c.user_id, filters.user_ids),
+        (table.c.model_version_id, filters.model_version_ids),
+        (table.c.status_code, filters.statuses),
+    )
+    where += [column.in_(values) for column, values in wanted if values]
+    if filters.task_id:
+        where.append(table.c.task_id == filters.task_id)
+    return where
+
+
+def page(
+    tx: Connection, ref: AppRef, *, page: int, per_page: int, filters: AnnotationFilter = AnnotationFilter()
+) -> list[resources_pb2.Annotation]:
+    """The app's annotations, oldest first."""
+    return _ANNOTATIONS.page(tx, *_matches(ref, filters), page=page, per_page=per_page)
+
+
+def count(tx: Connection, ref: AppRef, filters: AnnotationFilter = AnnotationFilter()) -> int:
+    """How many annotations `page` runs over."""
+    return _ANNOTATIONS.count(tx, *_matches(ref, filters))
+
+
+def of_inputs(tx: Connection, ref: AppRef, input_ids: Iterable[str]) -> dict[str, list[resources_pb2.Annotation]]:
+    """Input id → its annotations, oldest first; every asked id has an entry."""
+    found: dict[str, list[resources_pb2.Annotation]] = {input_id: [] for input_id in input_ids}
+    query = select(inputs.c.id, table.c.message).join(inputs, inputs.c.key == table.c.input_key)
+    query = query.where(inputs.c.app_key == app_key(ref), inputs.c.id.in_(list(found))).order_by(table.c.key)
+    for row in tx.execute(query):
+        found[row.id].append(_ANNOTATIONS.parse(row.message))
+    return found
+
+
+def update(tx: Connection, ref: AppRef, annotations: Sequence[resources_pb2.Annotation]) -> None:
+    """Writes the whole messages. Raises NotFound."""
+    for message in annotations:
+        _ANNOTATIONS.update(tx, message, *_is(ref, message.input_id, message.id))
+
+
+def delete(tx: Connection, ref: AppRef, *, input_ids: Sequence[str] = (), ids: Sequence[str] = ()) -> int:
+    """These ids, within the named inputs if any; without ids, all annotations of the inputs; without either, none."""
+    if not input_ids and not ids:
+        return 0
+    return _ANNOTATIONS.delete(tx, *_matches(ref, AnnotationFilter(ids=tuple(ids), input_ids=tuple(input_ids))))

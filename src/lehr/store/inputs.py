@@ -1,0 +1,220 @@
+"""Inputs: images, videos, texts. The row holds the message without its bytes; the bytes are a blob."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import update as sql_update
+
+from lehr.protocol import resources_pb2
+from lehr.protocol.ids import AppRef
+from lehr.store.rows import Noun, app_key, app_key_of
+from lehr.store.tables import PENDING_INPUT, apps
+from lehr.store.tables import inputs as table
+from lehr.store.times import stamp
+
+__all__ = [
+    "InputFilter",
+    "NewInput",
+    "StoredInput",
+    "Taken",
+    "after",
+    "count",
+    "delete",
+    "get",
+    "get_many",
+    "insert",
+    "page",
+    "pending",
+    "set_content",
+    "status_counts",
+    "stored",
+    "taken",
+    "update",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewInput:
+    """An input about to be stored, the blob of its bytes if they came along, and the upload it is part of."""
+
+    message: resources_pb2.Input
+    content_sha: str = ""
+    add_job_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredInput:
+    """An input with what the message does not say."""
+
+    app: AppRef
+    id: str
+    message: resources_pb2.Input
+    content_sha: str
+    thumbnail_sha: str
+    add_job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFilter:
+    """Which inputs: of these ids, in one of these status codes; an empty field means any."""
+
+    ids: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
+    newest_first: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Which of the asked ids and URLs the app has already."""
+
+    ids: frozenset[str]
+    urls: frozenset[str]
+
+
+def _url(message: resources_pb2.Input) -> str:
+    for kind in ("image", "video", "text", "audio"):
+        url = str(getattr(message.data, kind).url)
+        if url:
+            return url
+    return ""
+
+
+def _sha(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def _columns(message: resources_pb2.Input) -> dict[str, Any]:
+    url = _url(message)
+    return {"id": message.id, "status_code": message.status.code, "url_sha": _sha(url) if url else None}
+
+
+_INPUTS = Noun(table=table, message=resources_pb2.Input, columns=_columns, what="input")
+
+
+def insert(tx: Connection, ref: AppRef, rows: Sequence[NewInput]) -> None:
+    """All or none, in one statement. Raises Duplicate if an id is taken: ask `taken` first, in the same transaction."""
+    key = _locked(tx, ref)
+    complete = []
+    for row in rows:
+        stamp(row.message)
+        own = {"content_sha": row.content_sha, "thumbnail_sha": "", "add_job_id": row.add_job_id or None}
+        complete.append({"app_key": key, **own, **_INPUTS.row(row.message)})
+    _INPUTS.insert_rows(tx, complete)
+
+
+def _locked(tx: Connection, ref: AppRef) -> int:
+    """The app's key, with the app's uploads made to queue up: so keys appear in their order and no URL comes in twice.
+
+    SQLite has one writer anyway, and ignores the lock.
+    """
+    key = app_key_of(tx, ref)
+    tx.execute(select(apps.c.key).where(apps.c.key == key).with_for_update(key_share=True))
+    return key
+
+
+def taken(tx: Connection, ref: AppRef, *, ids: Iterable[str], urls: Iterable[str] = ()) -> Taken:
+    """Which of these the app has already. In a write transaction the answer holds until its end."""
+    if not tx.get_execution_options().get("postgresql_readonly"):
+        _locked(tx, ref)
+    by_sha = {_sha(url): url for url in urls}
+    in_app = table.c.app_key == app_key(ref)
+    found = tx.execute(select(table.c.id).where(in_app, table.c.id.in_(list(ids)))).scalars()
+    shas = tx.execute(select(table.c.url_sha).where(in_app, table.c.url_sha.in_(list(by_sha)))).scalars()
+    return Taken(ids=frozenset(found), urls=frozenset(by_sha[sha] for sha in shas))
+
+
+def get(tx: Connection, ref: AppRef, input_id: str) -> resources_pb2.Input | None:
+    """The input of this id."""
+    return _INPUTS.first(tx, table.c.app_key == app_key(ref), table.c.id == input_id)
+
+
+def get_many(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, resources_pb2.Input]:
+    """Those of the ids that exist."""
+    return _INPUTS.by_id(tx, ids, table.c.app_key == app_key(ref))
+
+
+def _matches(ref: AppRef, filters: InputFilter) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = [table.c.app_key == app_key(ref)]
+    if filters.ids:
+        where.append(table.c.id.in_(filters.ids))
+    if filters.statuses:
+        where.append(table.c.status_code.in_(filters.statuses))
+    return where
+
+
+def page(
+    tx: Connection, ref: AppRef, *, page: int, per_page: int, filters: InputFilter = InputFilter()
+) -> list[resources_pb2.Input]:
+    """The app's inputs, oldest first: a listing misses and repeats nothing while others are added."""
+    order = [table.c.key.desc() if filters.newest_first else table.c.key]
+    return _INPUTS.page(tx, *_matches(ref, filters), page=page, per_page=per_page, order=order)
+
+
+def after(tx: Connection, ref: AppRef, *, last_id: str, limit: int) -> list[resources_pb2.Input]:
+    """Up to `limit` inputs that came after the one called `last_id`; from the first where that is empty or unknown."""
+    in_app = table.c.app_key == app_key(ref)
+    last = select(table.c.key).where(in_app, table.c.id == last_id).scalar_subquery()
+    return _INPUTS.page(tx, in_app, table.c.key > func.coalesce(last, 0), page=1, per_page=limit)
+
+
+def count(tx: Connection, ref: AppRef, filters: InputFilter = InputFilter()) -> int:
+    """How many inputs `page` runs over."""
+    return _INPUTS.count(tx, *_matches(ref, filters))
+
+
+def status_counts(tx: Connection, ref: AppRef) -> dict[int, int]:
+    """Status code → number of inputs in it."""
+    query = select(table.c.status_code, func.count()).where(table.c.app_key == app_key(ref))
+    return {int(code): int(number) for code, number in tx.execute(query.group_by(table.c.status_code))}
+
+
+def _with_app() -> Select[Any]:
+    return select(table, apps.c.user_id, apps.c.id.label("app_id")).join(apps, apps.c.key == table.c.app_key)
+
+
+def _stored(row: Row[Any]) -> StoredInput:
+    return StoredInput(
+        app=AppRef(row.user_id, row.app_id),
+        id=row.id,
+        message=_INPUTS.parse(row.message),
+        content_sha=row.content_sha,
+        thumbnail_sha=row.thumbnail_sha,
+        add_job_id=row.add_job_id or "",
+    )
+
+
+def stored(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, StoredInput]:
+    """Those of the ids that exist, with the names of their blobs."""
+    query = _with_app().where(table.c.app_key == app_key(ref), table.c.id.in_(list(ids)))
+    return {row.id: _stored(row) for row in tx.execute(query)}
+
+
+def pending(tx: Connection, *, limit: int, app: AppRef | None = None) -> list[StoredInput]:
+    """Up to `limit` inputs of any app (or of one) that wait for their processing, oldest first."""
+    query = _with_app().where(PENDING_INPUT).order_by(table.c.key).limit(limit)
+    if app is not None:
+        query = query.where(table.c.app_key == app_key(app))
+    return [_stored(row) for row in tx.execute(query)]
+
+
+def update(tx: Connection, ref: AppRef, inputs: Sequence[resources_pb2.Input]) -> None:
+    """Writes the whole messages. Raises NotFound."""
+    for message in inputs:
+        _INPUTS.update(tx, message, table.c.app_key == app_key(ref), table.c.id == message.id)
+
+
+def set_content(tx: Connection, ref: AppRef, input_id: str, *, content_sha: str, thumbnail_sha: str = "") -> int:
+    """Names the blobs of an input's bytes and thumbnail; 0 if the input went in the meantime."""
+    where = (table.c.app_key == app_key(ref), table.c.id == input_id)
+    changed = sql_update(table).where(*where).values(content_sha=content_sha, thumbnail_sha=thumbnail_sha)
+    return tx.execute(changed).rowcount
+
+
+def delete(tx: Connection, ref: AppRef, ids: Iterable[str]) -> int:
+    """Deletes those that exist, with their annotations and their places in data sets."""
+    return _INPUTS.delete(tx, table.c.app_key == app_key(ref), table.c.id.in_(list(ids)))
