@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -73,11 +73,10 @@ class Database:
             upgrade(self)
 
     def _is_current(self) -> bool:
-        try:
-            with self.read() as tx:
-                return tx.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == REVISION
-        except (OperationalError, ProgrammingError):  # no such table yet
-            return False
+        with self.read() as tx:
+            if not inspect(tx).has_table("alembic_version"):
+                return False
+            return tx.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == REVISION
 
     def close(self) -> None:
         """Closes every idle connection."""
