@@ -159,7 +159,7 @@ def _read(message: Any, value: Any, path: str, depth: int) -> None:
     if not isinstance(value, dict):
         raise refused(path, value, "an object")
     if depth >= _MAX_DEPTH:
-        raise BadFormat(f"{path} is nested too deeply; at most {_MAX_DEPTH} levels are read")
+        raise BadFormat(f"{path[:60]}… is nested too deeply; at most {_MAX_DEPTH} levels are read")
     plan = _plan(message.DESCRIPTOR)
     prefix = f"{path}." if path else ""
     for key, entry in value.items():

@@ -31,7 +31,8 @@ _INTEGERS = {
 }
 _EXACT_IN_JSON = 2**53
 """Readers that keep numbers as doubles (browsers) lose integers above this: those are written as strings."""
-_LARGEST_FLOAT = 3.4028234663852886e38
+_BEYOND_FLOAT = 3.4028235677973366e38
+"""Doubles from here on round to infinity as 32-bit floats."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_DEPTH = 100
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -111,7 +112,7 @@ def read_float(value: Any, path: str) -> float:
 def read_float32(value: Any, path: str) -> float:
     """A float that fits 32 bits."""
     number = read_float(value, path)
-    if math.isfinite(number) and abs(number) > _LARGEST_FLOAT:
+    if math.isfinite(number) and abs(number) >= _BEYOND_FLOAT:
         raise refused(path, value, "a number that a 32-bit float can hold")
     return number
 
@@ -204,7 +205,7 @@ def write_float32(value: float) -> float | str:
     """The shortest decimal that reads back as the same 32-bit float: 0.9, not 0.8999999761581421."""
     for digits in ("%.6g", "%.7g", "%.8g"):
         short = float(digits % value)
-        if abs(short) <= _LARGEST_FLOAT and _FLOAT.unpack(_FLOAT.pack(short))[0] == value:
+        if abs(short) < _BEYOND_FLOAT and _FLOAT.unpack(_FLOAT.pack(short))[0] == value:
             return short
     return float(f"{value:.9g}") if math.isfinite(value) else write_float(value)
 
@@ -263,7 +264,7 @@ def _read_list(message: Any, value: Any, path: str, depth: int = 0) -> None:
 
 def _read_value(message: Any, value: Any, path: str, depth: int = 0) -> None:
     if depth > _MAX_DEPTH // 3:  # each level of a Struct is three levels of messages, and the wire takes 100
-        raise BadFormat(f"{path} is nested too deeply; at most {_MAX_DEPTH // 3} levels are read")
+        raise BadFormat(f"{path[:60]}… is nested too deeply; at most {_MAX_DEPTH // 3} levels are read")
     if value is None:
         message.null_value = 0
     elif isinstance(value, bool):
@@ -293,9 +294,14 @@ def _write_value(message: Any) -> Any:
     if kind == "list_value":
         return _write_list(message.list_value)
     if kind == "number_value":
-        number = message.number_value
-        return int(number) if number.is_integer() and abs(number) <= _EXACT_IN_JSON else write_float(number)
+        return _write_number(message.number_value)
     return None if kind in ("null_value", None) else getattr(message, kind)
+
+
+def _write_number(number: float) -> float | int | str:
+    """A whole number without a fraction: clients compare `num_epochs` with 2; -0.0 is no whole number."""
+    is_whole = number.is_integer() and abs(number) <= _EXACT_IN_JSON
+    return int(number) if is_whole and (number or math.copysign(1, number) > 0) else write_float(number)
 
 
 def _read_field_mask(message: Message, value: Any, path: str) -> None:
