@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lehr.errors import InvalidRequest
@@ -57,6 +57,19 @@ class Settings:
         scheme = "https" if self.tls_certificate else "http"
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
         return f"{scheme}://{host}:{self.port}"
+
+    def at_port(self, port: int) -> Settings:
+        """The same at the port that was really bound."""
+        return replace(self, port=port)
+
+    def to_environment(self) -> dict[str, str]:
+        """The same settings as `LEHR_*` variables, for a child process. The token stays out: children need none."""
+        values = {name: getattr(self, name) for name in _PARSERS if name != "pat"}
+        return {
+            f"LEHR_{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
+            for name, value in values.items()
+            if value not in (None, "", ())
+        }
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, **flags: object) -> Settings:

@@ -20,12 +20,14 @@ from lehr.api.calls import ANONYMOUS, Call, Caller, Envelope
 from lehr.api.meter import Meter
 from lehr.errors import InvalidRequest, KeyInvalid, LehrError, MissingScope, NotImplementedHere
 from lehr.protocol import status_code_pb2
+from lehr.protocol.ids import AppRef
 from lehr.protocol.rpcs import NOT_OFFERED, RPCS, Rpc, missing_scopes
 from lehr.protocol.statuses import describe, http_status, status
 
 log = logging.getLogger("lehr.door")
 
 Authenticate = Callable[[str], Caller]
+Enter = Callable[[Caller, str, AppRef | None], None]
 Implementation = Callable[[Call, Any], Any]
 
 
@@ -51,13 +53,18 @@ class Door:
         self,
         *,
         authenticate: Authenticate,
+        enter: Enter = lambda caller, user_id, app: None,
         implementations: Sequence[object],
         may_lack: frozenset[str] = frozenset(),
         meter: Meter | None = None,
     ) -> None:
-        """Raises ValueError when an RPC in scope has no implementation (and is not in `may_lack`), or has two."""
+        """Raises ValueError when an RPC in scope has no implementation (and is not in `may_lack`), or has two.
+
+        `enter(caller, user_id, app)` raises NotFound where the caller may not see the user or app that a call names.
+        """
         self.meter = meter or Meter()
         self._authenticate = authenticate
+        self._enter = enter
         self._implementations = _found(implementations)
         lacking = sorted(set(RPCS) - NOT_OFFERED - may_lack - set(self._implementations))
         if lacking:
@@ -125,6 +132,8 @@ class Door:
     def _call(self, visit: _Visit, request: Message) -> Call:
         caller = visit.caller or self.admit(visit.rpc, visit.envelope)
         user_id, app = addressed(request, caller)
+        if visit.rpc.needs_key:
+            self._enter(caller, user_id, app)
         visit.call = Call(
             caller=caller, app=app, user_id=user_id, base_url=visit.envelope.base_url, req_id=visit.envelope.req_id
         )

@@ -249,17 +249,6 @@ bundles = Table(
     Column("size", BigInteger, nullable=False),  # bytes
 )
 
-evaluations = _table(
-    "evaluations",
-    _key(),
-    _parent("version_key", "model_versions.key", index=True),
-    _parent("app_key", "apps.key"),
-    Column("id", Text, nullable=False),
-    Column("status_code", Integer, nullable=False),
-    _message(),
-    UniqueConstraint("app_key", "id"),
-)
-
 workflows = _table(
     "workflows",
     _key(),

@@ -1,0 +1,5 @@
+"""`python -m lehr`."""
+
+from lehr.cli import main
+
+raise SystemExit(main())

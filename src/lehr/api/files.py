@@ -1,0 +1,123 @@
+"""What is fetched by plain HTTP: health, the training log while it runs, hosted images, the first page.
+
+Files are served by id with a fixed type, `nosniff`, and never as a page: no user text becomes HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from lehr.errors import LehrError, NotFound
+from lehr.protocol.ids import AppRef
+from lehr.services.media import HostedMedia
+from lehr.services.signing import Signer
+from lehr.store import logs as log_rows
+from lehr.store.blobs import Blobs
+from lehr.store.db import Database
+from lehr.store.keys import FoundKey
+from lehr.store.versions import ModelVersionRef
+
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Lehr</title>
+<meta name="viewport" content="width=device-width">
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}
+code,pre{font-family:ui-monospace,monospace}pre{overflow:auto;padding:1rem;border:1px solid #8885;border-radius:.5rem}
+</style>
+<h1>Lehr is running</h1>
+<p>This address answers the public Clarifai v2 API, over gRPC and REST. Point any of its clients here:</p>
+<pre>export CLARIFAI_API_BASE=%s
+export CLARIFAI_USER_ID=&lt;your user id&gt;
+export CLARIFAI_PAT=&lt;your key&gt;</pre>
+<p>Health: <a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>. Figures: <a href="/metrics">/metrics</a>.</p>
+</html>
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Needs the store, the signer, the keys and what tells whether each part is ready."""
+
+    db: Database
+    media: HostedMedia
+    blobs: Blobs
+    signer: Signer
+    identify: Callable[[str], FoundKey]
+    """From a key's secret to whose it is. Raises KeyInvalid."""
+    parts: Callable[[], dict[str, bool]]
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """The routes beside the API."""
+        return (
+            Route("/", self._page),
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+            Route("/logs/users/{user}/apps/{app}/models/{model}/versions/{version}", self._log),
+            Route("/hosted/{size}/users/{user}/apps/{app}/inputs/{kind}/{sha}", self._image),
+        )
+
+    async def _page(self, request: Request) -> Response:
+        address = f"{request.url.scheme}://{request.url.netloc}"
+        if not all(c.isalnum() or c in ":/.-_[]" for c in address):
+            address = "this address"
+        return HTMLResponse(PAGE % address, headers=SAFE_HEADERS)
+
+    async def _healthz(self, _: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def _readyz(self, _: Request) -> Response:
+        parts = await run_in_threadpool(self.parts)
+        return JSONResponse(parts, status_code=200 if all(parts.values()) else 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _log(self, request: Request) -> Response:
+        return await run_in_threadpool(_answered, self._read_log, request)
+
+    async def _image(self, request: Request) -> Response:
+        return await run_in_threadpool(_answered, self._read_image, request)
+
+    def _read_log(self, request: Request) -> Response:
+        self.signer.check(request.url.path, request.url.query)
+        path = request.path_params
+        vref = ModelVersionRef(AppRef(path["user"], path["app"]), path["model"], path["version"])
+        with self.db.read() as tx:
+            text = log_rows.text(tx, vref)
+        return PlainTextResponse(text, headers={**SAFE_HEADERS, "Cache-Control": "no-store"})
+
+    def _read_image(self, request: Request) -> Response:
+        path = request.path_params
+        ref = AppRef(path["user"], path["app"])
+        if "signature" in request.query_params:
+            self.signer.check(request.url.path, request.url.query)
+        else:
+            found = self.identify(request.headers.get("authorization", "").rpartition(" ")[2])
+            if found.user_id != ref.user_id or found.app not in (None, ref):
+                raise NotFound(f"There is no image {path['sha']!r}.")
+        hosted = self.media.find(ref, path["sha"], path["size"])
+        return Response(
+            self.blobs.read(hosted.sha),
+            media_type=hosted.content_type,
+            headers={**SAFE_HEADERS, "Cache-Control": "private, max-age=31536000, immutable"},
+        )
+
+
+def _answered(read: Callable[[Request], Response], request: Request) -> Response:
+    """Refusals as one sentence of plain text with the HTTP status of their code."""
+    try:
+        return read(request)
+    except LehrError as error:
+        return PlainTextResponse(error.details, status_code=error.http_status, headers=SAFE_HEADERS)

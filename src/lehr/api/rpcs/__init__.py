@@ -1,0 +1,1 @@
+"""The RPCs, one file per noun: each method bears its RPC's name and only translates."""

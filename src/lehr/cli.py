@@ -1,0 +1,247 @@
+"""The command line: parse, call, print. What a command does lives elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lehr.errors import InvalidRequest, LehrError
+
+if TYPE_CHECKING:
+    from lehr.hyperparameters import Knob
+    from lehr.settings import Settings
+    from lehr.templates import Template
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status. A refusal is one sentence on stderr, never a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except LehrError as error:
+        print(f"lehr: {error.details or type(error).__name__}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lehr", description="A self-hosted deep-training server.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_demo(commands)
+    _add_templates(commands)
+    _add_train(commands)
+    _add_predict(commands)
+    _add_keys(commands)
+    _add_doctor(commands)
+    _add_children(commands)
+    return parser
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser("serve", help="answer the API on one port", description="Everything, on one port.")
+    _add_settings(serve)
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port (default 8080; 0: any free one)")
+    serve.add_argument("--ray", metavar="ADDRESS", help="Ray cluster to run on (default: local processes)")
+    serve.add_argument("--predictors", type=int, metavar="N", help="predictor processes (default 1)")
+    serve.add_argument("--workers", type=int, metavar="N", help="worker processes (default 1; 0: none on this machine)")
+    serve.add_argument("--tls-certificate", type=Path, metavar="PEM", help="speak TLS with this certificate chain")
+    serve.add_argument("--tls-key", type=Path, metavar="PEM", help="its private key")
+    serve.set_defaults(run=_serve)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--home", type=Path, help="folder of everything Lehr keeps (default ~/.lehr)")
+    parser.add_argument("--database", metavar="URL", help="postgresql://… (default: SQLite in the home folder)")
+    parser.add_argument(
+        "--blobs", metavar="URL", help="s3://bucket/prefix, gs://…, az://… (default: files in the home folder)"
+    )
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser("demo", help="train on handwritten digits through the public client")
+    demo.add_argument("--keep", action="store_true", help="leave the server and its home running afterwards")
+    demo.add_argument("--port", type=int, default=0, help="port (default: any free one)")
+    demo.set_defaults(run=_demo)
+
+
+def _add_templates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    templates = commands.add_parser("templates", help="what can be trained, and with which hyperparameters")
+    templates.add_argument("name", nargs="?", metavar="NAME", help="one template, with every hyperparameter")
+    templates.set_defaults(run=_templates)
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("train", help="train on a folder of class folders, without a server")
+    train.add_argument("--template", required=True, metavar="T", help="see `lehr templates`")
+    train.add_argument("--model-type", default="visual-classifier", metavar="TYPE", help="default visual-classifier")
+    train.add_argument("--data", required=True, type=Path, metavar="DIR", help="one sub-folder of images per concept")
+    train.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the trained model goes")
+    train.add_argument("--weights", type=Path, metavar="DIR", help="folder of extra pretrained weights")
+    train.add_argument(
+        "parameters", nargs="*", metavar="NAME=VALUE", help="hyperparameters, for example num_epochs=5 batch_size=64"
+    )
+    train.set_defaults(run=_train)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    predict = commands.add_parser("predict", help="predict images with a trained model folder, without a server")
+    predict.add_argument("model", type=Path, metavar="MODEL_DIR")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    predict.add_argument("--top", type=int, default=5, metavar="N", help="concepts per image (default 5)")
+    predict.set_defaults(run=_predict)
+
+
+def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    keys = commands.add_parser("keys", help="list keys, or make a new personal access token")
+    _add_settings(keys)
+    keys.add_argument("--new", metavar="DESCRIPTION", help="make a personal access token and print it once")
+    keys.add_argument("--delete", metavar="ID", help="delete the key with this id")
+    keys.set_defaults(run=_keys)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser("doctor", help="check this machine and this home, and say what to mend")
+    _add_settings(doctor)
+    doctor.set_defaults(run=_doctor)
+
+
+def _add_children(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What `lehr serve` starts; settings come from the environment, as the parent set them."""
+    worker = commands.add_parser("worker", help="claim and run jobs (started by `lehr serve`; more on other machines)")
+    _add_settings(worker)
+    worker.set_defaults(run=_worker)
+    job = commands.add_parser("job", help="run one job (started by a worker)")
+    job.add_argument("id")
+    job.set_defaults(run=_job)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from lehr.compose import serve
+
+    return serve(_settings(options))
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from lehr.compose import work
+
+    return work(_settings(options))
+
+
+def _job(options: argparse.Namespace) -> int:
+    from lehr.compose import run_job
+
+    return run_job(_settings(options), options.id)
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from lehr.compose import open_keys
+    from lehr.protocol import resources_pb2
+    from lehr.services.paging import paging
+    from lehr.services.users import PERSONAL_ACCESS_TOKEN
+
+    settings = _settings(options)
+    keys = open_keys(settings)
+    if options.new:
+        wanted = resources_pb2.Key(type=PERSONAL_ACCESS_TOKEN, description=options.new, scopes=["All"])
+        [made] = keys.create(settings.user_id, [wanted])
+        print(f"{made.id}\nThis is the only time it is shown.")
+    if options.delete:
+        keys.delete(settings.user_id, options.delete)
+        print(f"Deleted {options.delete}.")
+    if not options.new and not options.delete:
+        for key in keys.list_of(settings.user_id, paging(1, 1000)):
+            print(f"{key.id}  {key.type:22}  {key.created_at.ToJsonString()}  {key.description}")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from lehr import templates
+    from lehr.hyperparameters import parse
+    from lehr.learn.offline import train_folder
+
+    template = templates.find(options.model_type, options.template)
+    form, notices = parse(template.form, dict(_assignment(text) for text in options.parameters))
+    for notice in notices:
+        print(notice)
+    bundle = train_folder(template, form, options.data, options.out, weights=options.weights)
+    print(f"{bundle.folder}: try `lehr predict {bundle.folder} IMAGE…`")
+    return 0
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    """`num_epochs=5` as a name and a number, a truth value or a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidRequest(f"{text!r} is no hyperparameter: write NAME=VALUE, for example num_epochs=5.")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from lehr.learn.offline import Unreadable, predict_files
+
+    bad = 0
+    for result in predict_files(options.model, options.images):
+        if isinstance(result, Unreadable):
+            bad += 1
+            print(f"{result.path}: {result.why}", file=sys.stderr)
+        else:
+            said = "  ".join(f"{concept} {value:.4f}" for concept, value in result.concepts[: options.top])
+            print(f"{result.path}: {said}")
+    return 1 if bad else 0
+
+
+def _templates(options: argparse.Namespace) -> int:
+    from lehr import templates
+
+    if options.name is None:
+        for template in templates.CATALOGUE:
+            print(f"{template.name}  ({template.model_type})\n    {template.description} {template.when}")
+        return 0
+    for template in templates.named(options.name):
+        _print_template(template)
+    return 0
+
+
+def _print_template(template: Template) -> None:
+    from lehr.hyperparameters import describe
+
+    print(f"{template.name}  ({template.model_type})\n{template.description}\n{template.when}\n{template.measured}\n")
+    for knob in describe(template.form):
+        limits = [f"{what} {value:g}" for what, value in _limits(knob) if value is not None]
+        choices = f" one of {', '.join(knob.options)}" if knob.options else ""
+        print(f"  {knob.name} = {knob.default}  [{knob.kind}{choices}{' ' if limits else ''}{', '.join(limits)}]")
+        print(f"      {knob.sentence}")
+
+
+def _limits(knob: Knob) -> tuple[tuple[str, float | None], ...]:
+    return ("from", knob.minimum), ("to", knob.maximum), ("step", knob.step)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from lehr.doctor import examine
+
+    return examine(_settings(options))
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from lehr.settings import Settings
+
+    names = set(Settings.__dataclass_fields__)
+    return Settings.from_environment(**{name: value for name, value in vars(options).items() if name in names})
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from lehr.demo import run
+
+    return run(keep=options.keep, port=options.port)

@@ -1,0 +1,237 @@
+"""Settings in, every object out: the one place where parts meet. Nothing here decides anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lehr.api.calls import Caller
+from lehr.api.door import Door
+from lehr.api.files import Files
+from lehr.api.front import Front
+from lehr.api.grpc_face import GrpcFace
+from lehr.api.rest_face import rest_app
+from lehr.api.rpcs.annotations import AnnotationRpcs
+from lehr.api.rpcs.apps import AppRpcs
+from lehr.api.rpcs.concepts import ConceptRpcs
+from lehr.api.rpcs.datasets import DatasetRpcs
+from lehr.api.rpcs.inputs import InputRpcs
+from lehr.api.rpcs.models import ModelRpcs
+from lehr.api.rpcs.not_yet import NOT_YET
+from lehr.api.rpcs.statuses import StatusRpcs
+from lehr.errors import LehrError
+from lehr.jobs.crew import Crew
+from lehr.jobs.launcher import LocalLauncher
+from lehr.jobs.queue import Job, Queue
+from lehr.jobs.worker import Kinds, Worker
+from lehr.jobs.worker import run_job as run_claimed
+
+from lehr.services import ingest, training
+from lehr.services.add_jobs import AddJobs
+from lehr.services.annotations import Annotations
+from lehr.services.apps import Apps
+from lehr.services.bundles import Bundles
+from lehr.services.concepts import Concepts
+from lehr.services.dataset_versions import DatasetVersions
+from lehr.services.datasets import Datasets
+from lehr.services.ingest import Ingest
+from lehr.services.inputs import Inputs
+from lehr.services.keys import Keys
+from lehr.services.media import HostedMedia
+from lehr.services.models import Models
+from lehr.services.predict import Predict
+from lehr.services.signing import Signer
+from lehr.services.training import Orders, Training
+from lehr.services.users import Users
+from lehr.serving.decoders import DecoderPool
+from lehr.serving.fetch import Fetcher
+from lehr.serving.predictors import Predictors
+from lehr.settings import Settings
+from lehr.store import secrets
+from lehr.store.blobs import Blobs, open_blobs
+from lehr.store.db import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """What every process of one Lehr shares."""
+
+    db: Database
+    blobs: Blobs
+    queue: Queue
+    bundles: Bundles
+
+
+def open_store(settings: Settings) -> Store:
+    """Opens the store, made or migrated if need be."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    db = Database(settings.database_url)
+    db.upgrade()
+    blobs = open_blobs(settings.blobs, settings.home)
+    bundles = Bundles(db=db, blobs=blobs, cache=settings.home / "cache" / "bundles")
+    return Store(db=db, blobs=blobs, queue=Queue(db), bundles=bundles)
+
+
+# -- the control plane -------------------------------------------------------------------------------------------------
+
+
+def serve(settings: Settings) -> int:
+    """`lehr serve`: everything, until SIGTERM or Ctrl-C."""
+    if settings.ray:
+        raise LehrError(f"--ray {settings.ray} is not offered yet; leave it out to run on this machine.")
+    store = open_store(settings)
+    token = Users(db=store.db).welcome(settings.user_id, settings.pat)
+    predictors = Predictors(settings.predictors)
+    crew = Crew([*_lehr(), "worker"], settings.workers, {**os.environ, **settings.to_environment()})
+    decoders = DecoderPool(2)
+    with tempfile.TemporaryDirectory(prefix="lehr-") as sockets:
+        grpc, front = _faces(settings, store, predictors, crew, decoders, Path(sockets))
+        front.when_ready = lambda: _greet(settings, front.port, token)
+        grpc.start()
+        predictors.start()
+        crew.start()
+        try:
+            front.run()
+        finally:
+            grpc.stop()
+            crew.close()
+            predictors.close()
+            decoders.close()
+            store.db.close()
+    return 0
+
+
+def _faces(
+    settings: Settings, store: Store, predictors: Predictors, crew: Crew, decoders: DecoderPool, sockets: Path
+) -> tuple[GrpcFace, Front]:
+    with store.db.write() as tx:
+        signer = Signer(secret=secrets.shared(tx, "signing"))
+    keys = Keys(db=store.db)
+    apps = Apps(db=store.db, queue=store.queue)
+    door = Door(
+        authenticate=lambda token: _caller(keys, token),
+        enter=lambda caller, user_id, app: apps.admit(caller.user_id, user_id, app),
+        implementations=_implementations(settings, store, predictors, decoders, signer),
+        may_lack=NOT_YET,
+    )
+    files = Files(
+        db=store.db,
+        blobs=store.blobs,
+        media=HostedMedia(db=store.db, blobs=store.blobs),
+        signer=signer,
+        identify=keys.identify,
+        parts=lambda: {"store": store.db.answers(), "predictor": predictors.ready(), "worker": crew.ready()},
+    )
+    grpc = GrpcFace(
+        door=door, socket=sockets / "grpc", scheme=settings.base_url.split(":")[0], base_url=settings.base_url
+    )
+    front = Front(
+        host=settings.host,
+        port=settings.port,
+        app=rest_app(door=door, routes=files.routes()),
+        grpc_socket=sockets / "grpc",
+        tls_certificate=settings.tls_certificate,
+        tls_key=settings.tls_key,
+    )
+    return grpc, front
+
+
+def _implementations(
+    settings: Settings, store: Store, predictors: Predictors, decoders: DecoderPool, signer: Signer
+) -> list[object]:
+    """The RPCs, noun by noun."""
+    db, queue = store.db, store.queue
+    predict = Predict(
+        db=db,
+        blobs=store.blobs,
+        bundles=store.bundles,
+        decoders=decoders,
+        predictors=predictors,
+        fetcher=Fetcher(allow=settings.fetch_allow),
+    )
+    return [
+        AppRpcs(users=Users(db=db), apps=Apps(db=db, queue=queue), keys=Keys(db=db)),
+        ConceptRpcs(concepts=Concepts(db=db)),
+        InputRpcs(inputs=Inputs(db=db, blobs=store.blobs, queue=queue), add_jobs=AddJobs(db=db, queue=queue)),
+        AnnotationRpcs(annotations=Annotations(db=db)),
+        DatasetRpcs(datasets=Datasets(db=db), versions=DatasetVersions(db=db)),
+        ModelRpcs(models=Models(db=db, queue=queue), orders=Orders(db=db, queue=queue), predict=predict, signer=signer),
+        StatusRpcs(),
+    ]
+
+
+def _caller(keys: Keys, token: str) -> Caller:
+    found = keys.identify(token)
+    scopes = frozenset(found.key.scopes)
+    return Caller(user_id=found.user_id, key_id=found.key.id, app=found.app, scopes=scopes)
+
+
+def _greet(settings: Settings, port: int, token: str | None) -> None:
+    base = settings.at_port(port).base_url
+    print(f"Lehr is ready at {base}")
+    print(f"  export CLARIFAI_API_BASE={base}")
+    print(f"  export CLARIFAI_USER_ID={settings.user_id}")
+    print(
+        f"  export CLARIFAI_PAT={token or '…  (shown when it was made; `lehr keys --new NAME` makes another)'}",
+        flush=True,
+    )
+
+
+# -- workers and jobs --------------------------------------------------------------------------------------------------
+
+
+def work(settings: Settings) -> int:
+    """`lehr worker`: claims jobs until SIGTERM."""
+    store = open_store(settings)
+    with DecoderPool(2) as decoders:
+        small = Ingest(
+            db=store.db,
+            blobs=store.blobs,
+            queue=store.queue,
+            decoders=decoders,
+            fetcher=Fetcher(allow=settings.fetch_allow),
+        )
+        failed = {ingest.KIND: small.failed, training.KIND: _training(settings, store, decoders).failed}
+        kinds = Kinds(in_process={ingest.KIND: small.run}, launched=frozenset({training.KIND}), failed=failed)
+        Worker(store.queue, kinds, LocalLauncher([*_lehr(), "job"])).run()
+    return 0
+
+
+def run_job(settings: Settings, job_id: str) -> int:
+    """`lehr job ID`: runs one claimed job."""
+    store = open_store(settings)
+    with DecoderPool(2) as decoders:
+        trainer = _training(settings, store, decoders)
+        runs: dict[str, Callable[[Job], None]] = {training.KIND: trainer.run}
+        return 0 if run_claimed(store.queue, job_id, runs, {training.KIND: trainer.failed}) else 1
+
+
+def _training(settings: Settings, store: Store, decoders: DecoderPool) -> Training:
+    return Training(
+        db=store.db,
+        blobs=store.blobs,
+        queue=store.queue,
+        bundles=store.bundles,
+        decoders=decoders,
+        packs=settings.home / "cache" / "packs",
+        weights=settings.weights,
+    )
+
+
+def _lehr() -> list[str]:
+    """This very Lehr, as a command."""
+    return [sys.executable, "-m", "lehr"]
+
+
+# -- small commands ----------------------------------------------------------------------------------------------------
+
+
+def open_keys(settings: Settings) -> Keys:
+    """The keys of a store, for `lehr keys`. The first user is made if need be."""
+    store = open_store(settings)
+    Users(db=store.db).welcome(settings.user_id, settings.pat)
+    return Keys(db=store.db)

@@ -1,0 +1,98 @@
+"""Applications: everything else belongs to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lehr.errors import Duplicate, InvalidRequest, NotFound
+from lehr.jobs.queue import Queue
+from lehr.protocol import resources_pb2
+from lehr.protocol.ids import AppRef, checked_id, new_id
+from lehr.protocol.patch import patched
+from lehr.services.paging import Paging
+from lehr.store import apps as app_rows
+from lehr.store.db import Database
+
+ACTIONS = ("overwrite", "remove")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apps:
+    """Needs the store, and the queue to stop the jobs of a deleted app."""
+
+    db: Database
+    queue: Queue
+
+    def admit(self, user_id: str, of_user: str, ref: AppRef | None) -> None:
+        """Lets the owner in. What is not there and what is somebody else's get the same NotFound."""
+        if of_user != user_id:
+            raise NotFound(f"User {of_user!r} does not exist.")
+        if ref is None:
+            return
+        with self.db.read() as tx:
+            if ref.user_id != user_id or not app_rows.exists(tx, ref):
+                raise NotFound(f"App {ref.app_id!r} does not exist.")
+
+    def create(self, user_id: str, wanted: Sequence[resources_pb2.App]) -> list[resources_pb2.App]:
+        """Makes the apps, all or none. Raises Duplicate if one exists."""
+        if not wanted:
+            raise InvalidRequest("No app was given: `apps` is empty.")
+        made = [self._new(user_id, order) for order in wanted]
+        with self.db.write() as tx:
+            for app in made:
+                if app_rows.exists(tx, AppRef(user_id, app.id)):
+                    raise Duplicate(f"App {app.id!r} already exists.")
+                app_rows.insert(tx, app)
+        return made
+
+    def get(self, ref: AppRef) -> resources_pb2.App:
+        """The app. Raises NotFound."""
+        with self.db.read() as tx:
+            return self._found(tx, ref)
+
+    def list_of(self, user_id: str, paging: Paging, *, name: str = "") -> list[resources_pb2.App]:
+        """A page of the user's apps, newest first; `name` may hold `*`."""
+        with self.db.read() as tx:
+            return app_rows.page(tx, user_id, page=paging.page, per_page=paging.per_page, name=name)
+
+    def patch(self, user_id: str, changes: Sequence[resources_pb2.App], action: str) -> list[resources_pb2.App]:
+        """Changes names, descriptions, metadata, sample_ms or default workflow; ids and owners stay."""
+        if (action or "overwrite") not in ACTIONS:
+            raise InvalidRequest(f"Apps are patched with {' or '.join(ACTIONS)}, not with {action!r}.")
+        done = []
+        with self.db.write() as tx:
+            for change in changes:
+                stored = self._found(tx, AppRef(user_id, change.id))
+                app = patched(stored, change, action or "overwrite")
+                app.id, app.user_id = stored.id, stored.user_id
+                app.created_at.CopyFrom(stored.created_at)
+                app_rows.update(tx, app)
+                done.append(app)
+        return done
+
+    def delete(self, ref: AppRef) -> None:
+        """Removes the app with everything in it and stops its jobs."""
+        with self.db.write() as tx:
+            self.queue.cancel_under(tx, f"{ref.user_id}/{ref.app_id}/")
+            if not app_rows.delete(tx, ref):
+                raise NotFound(f"App {ref.app_id!r} does not exist.")
+
+    @staticmethod
+    def _found(tx: Connection, ref: AppRef) -> resources_pb2.App:
+        app = app_rows.get(tx, ref)
+        if app is None:
+            raise NotFound(f"App {ref.app_id!r} does not exist.")
+        return app
+
+    @staticmethod
+    def _new(user_id: str, order: resources_pb2.App) -> resources_pb2.App:
+        app = resources_pb2.App()
+        app.CopyFrom(order)
+        app.id = checked_id(order.id, "App") if order.id else new_id()
+        app.user_id, app.name = user_id, order.name or app.id
+        app.default_language = order.default_language or "en"
+        app.ClearField("created_at")
+        return app

@@ -1,0 +1,94 @@
+"""Trained bundles between the folder that a predictor loads and the one blob that the store keeps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lehr.errors import LehrError, Untrained
+from lehr.store import bundles as bundle_rows
+from lehr.store.blobs import Blobs
+from lehr.store.db import Database
+from lehr.store.versions import ModelVersionRef
+
+KEEP_BYTES = 10 * 1024**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundles:
+    """Needs the store, the blobs and a cache folder of this machine, which may be emptied at any time."""
+
+    db: Database
+    blobs: Blobs
+    cache: Path
+
+    def pack(self, folder: Path) -> tuple[str, int]:
+        """Puts a bundle folder into the blob store as one uncompressed zip. Returns its SHA-256 and its size."""
+        with tempfile.NamedTemporaryFile(dir=_made(self.cache), suffix=".zip") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for path in sorted(folder.rglob("*")):
+                    if path.is_file():
+                        archive.write(path, path.relative_to(folder).as_posix())
+            size = file.tell()
+            file.seek(0)
+            return self.blobs.put(file), size  # type: ignore[arg-type]
+
+    def folder_of(self, vref: ModelVersionRef) -> Path:
+        """The bundle's folder on this machine, fetched if need be. Raises Untrained if the version has none."""
+        with self.db.read() as tx:
+            bundle = bundle_rows.get(tx, vref)
+        if bundle is None:
+            raise Untrained(f"Version {vref.version_id!r} of model {vref.model_id!r} has not been trained.")
+        folder = self.cache / bundle.sha
+        if not folder.is_dir():
+            self._unpack(bundle.sha, folder)
+        return folder
+
+    def _unpack(self, sha: str, folder: Path) -> None:
+        """Unpacks beside and renames into place, so that nobody loads half a bundle."""
+        beside = Path(tempfile.mkdtemp(dir=_made(self.cache), prefix=f"{sha[:12]}-"))
+        try:
+            with self.blobs.open(sha) as file, zipfile.ZipFile(file) as archive:
+                for member in archive.infolist():
+                    _write_member(archive, member, beside)
+            os.rename(beside, folder)
+        except FileExistsError:
+            pass  # another thread or process was faster
+        except OSError:
+            if not folder.is_dir():
+                raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            self._make_room(folder)
+
+    def _make_room(self, keep: Path) -> None:
+        """Removes the bundles that were unpacked longest ago until the cache fits its budget."""
+        folders = sorted(
+            (path for path in self.cache.iterdir() if len(path.name) == 64), key=lambda p: p.stat().st_mtime
+        )
+        sizes = {path: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) for path in folders}
+        total = sum(sizes.values())
+        for path in folders:
+            if total <= KEEP_BYTES or path == keep:
+                continue
+            shutil.rmtree(path, ignore_errors=True)
+            total -= sizes[path]
+
+
+def _write_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+    """Our own archives hold plain relative files only; anything else is damage."""
+    path = folder / member.filename
+    if member.is_dir() or ".." in Path(member.filename).parts or Path(member.filename).is_absolute():
+        raise LehrError(f"the bundle holds {member.filename!r}, which is no plain file: it is damaged")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target, 1024 * 1024)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

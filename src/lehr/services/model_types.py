@@ -1,0 +1,176 @@
+"""The model types a client can list: made from the template catalogue, in the shape that published clients read.
+
+The traps of the public training helper are held here: every field has a path of at least two parts and a non-empty
+placeholder, none is marked internal, and the `output_info.params.*` field that matters comes last, because the helper
+keeps only the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lehr import templates
+from lehr.errors import NotFound
+from lehr.hyperparameters import Knob, describe
+from lehr.protocol import resources_pb2
+from lehr.protocol.structs import to_value
+from lehr.templates import Template
+
+Field = resources_pb2.ModelTypeField
+
+KINDS = {
+    "range": Field.RANGE,
+    "number": Field.NUMBER,
+    "boolean": Field.BOOLEAN,
+    "string": Field.STRING,
+    "enum": Field.ENUM,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sheet:
+    """What there is to say of a trainable model type besides its templates."""
+
+    id: str
+    title: str
+    description: str
+    output_fields: tuple[str, ...]
+    evaluation: int
+    output_params: tuple[resources_pb2.ModelTypeField, ...]
+
+
+def _range(name: str, default: float, maximum: float, step: float, sentence: str) -> resources_pb2.ModelTypeField:
+    return Field(
+        path=f"output_info.params.{name}",
+        field_type=Field.RANGE,
+        default_value=to_value(default),
+        description=sentence,
+        placeholder=f"{default:g}",
+        model_type_range_info=resources_pb2.ModelTypeRangeInfo(min=0, max=maximum, step=step),
+    )
+
+
+def _select_concepts() -> resources_pb2.ModelTypeField:
+    return Field(
+        path="output_info.params.select_concepts",
+        field_type=Field.ARRAY_OF_MODEL_CONCEPTS,
+        description="Return only these concepts, by id or name.",
+        placeholder="concept ids",
+    )
+
+
+SHEETS = (
+    _Sheet(
+        id="visual-classifier",
+        title="Visual Classifier",
+        description="Classify what is in your images and video frames into a set of concepts.",
+        output_fields=("concepts",),
+        evaluation=resources_pb2.EvaluationType.Value("Classification"),
+        output_params=(
+            _range("max_concepts", 20, 1000, 1, "How many concepts a prediction returns at most."),
+            _range("min_value", 0, 1, 0.01, "Concepts with a lower probability are left out."),
+            _select_concepts(),
+        ),
+    ),
+)
+
+
+def list_types() -> list[resources_pb2.ModelType]:
+    """Every model type that has at least one template."""
+    return [_model_type(sheet) for sheet in SHEETS if templates.of_type(sheet.id)]
+
+
+def get_type(model_type_id: str) -> resources_pb2.ModelType:
+    """One model type. Raises NotFound naming those there are."""
+    for model_type in list_types():
+        if model_type.id == model_type_id:
+            return model_type
+    known = ", ".join(sheet.id for sheet in SHEETS)
+    raise NotFound(f"There is no model type {model_type_id!r}; there are: {known}.")
+
+
+def is_trainable(model_type_id: str) -> bool:
+    """Whether models of this type are trained from a template."""
+    return any(sheet.id == model_type_id for sheet in SHEETS)
+
+
+def _model_type(sheet: _Sheet) -> resources_pb2.ModelType:
+    return resources_pb2.ModelType(
+        id=sheet.id,
+        title=sheet.title,
+        description=sheet.description,
+        input_fields=["image"],
+        output_fields=sheet.output_fields,
+        trainable=True,
+        creatable=True,
+        evaluation_type=sheet.evaluation,  # type: ignore[arg-type]
+        model_type_fields=[
+            _template_field(templates.of_type(sheet.id)),
+            _dataset_field("dataset_id", Field.DATASET_ID, "Train on this dataset; none: on all inputs of the app."),
+            _dataset_field(
+                "dataset_version_id", Field.DATASET_VERSION_ID, "Train on this frozen version of the dataset."
+            ),
+            _concepts_field(),
+            *sheet.output_params,
+        ],
+    )
+
+
+def _template_field(of_type: Sequence[Template]) -> resources_pb2.ModelTypeField:
+    field = Field(
+        path="train_info.params.template",
+        field_type=Field.RECURSIVE_ENUM,
+        description="The network and recipe to train with.",
+        placeholder="Choose a template",
+        required=True,
+    )
+    field.model_type_enum_options.extend(_template_option(template) for template in of_type)
+    return field
+
+
+def _template_option(template: Template) -> resources_pb2.ModelTypeEnumOption:
+    option = resources_pb2.ModelTypeEnumOption(
+        id=template.name,
+        description=f"{template.description} {template.when}",
+        recommended=template.is_recommended,
+        model_type_fields=[_field(f"train_info.params.{knob.name}", knob) for knob in describe(template.form)],
+    )
+    for alias in template.aliases:
+        option.aliases.add(wildcard_string=alias)
+    return option
+
+
+def _field(path: str, knob: Knob) -> resources_pb2.ModelTypeField:
+    field = Field(path=path, description=knob.sentence, placeholder=knob.placeholder)
+    field.field_type = KINDS[knob.kind]
+    if knob.default is not None:
+        field.default_value.CopyFrom(to_value(knob.default))
+    if knob.minimum is not None:
+        field.model_type_range_info.min = knob.minimum
+    if knob.maximum is not None:
+        field.model_type_range_info.max = knob.maximum
+    if knob.step is not None:
+        field.model_type_range_info.step = knob.step
+    for name in knob.options:
+        field.model_type_enum_options.add(id=name)
+    return field
+
+
+def _dataset_field(name: str, kind: int, sentence: str) -> resources_pb2.ModelTypeField:
+    return Field(
+        path=f"train_info.params.{name}",
+        field_type=kind,  # type: ignore[arg-type]
+        description=sentence,
+        placeholder=name.replace("_", " "),
+    )
+
+
+def _concepts_field() -> resources_pb2.ModelTypeField:
+    return Field(
+        path="output_info.data.concepts",
+        field_type=Field.ARRAY_OF_CONCEPTS,
+        description="The concepts to learn; none: all concepts of the app.",
+        placeholder="concept ids",
+        required=False,
+    )

@@ -1,0 +1,107 @@
+"""What a model version asks for, checked: template, hyperparameters, concepts, data. Decides only; stores nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from lehr import templates
+from lehr.errors import InvalidModel
+from lehr.hyperparameters import Form, parse
+from lehr.protocol import resources_pb2
+from lehr.protocol.ids import AppRef
+from lehr.protocol.structs import from_struct
+from lehr.store.items import Source
+from lehr.templates import Template
+
+BESIDE_THE_FORM = ("template", "dataset_id", "dataset_version_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A training that may start."""
+
+    template: Template
+    form: Form
+    notices: tuple[str, ...]
+    """Sentences about values that were rounded or that will have no effect."""
+    concept_ids: tuple[str, ...]
+    """Empty: all concepts of the app."""
+    source: Source
+    closed_environment: bool
+
+
+def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion) -> Plan:
+    """Checks a version that is to be trained. Raises InvalidModel or InvalidParams (all problems at once)."""
+    params = from_struct(version.train_info.params)
+    name = params.get("template")
+    if not isinstance(name, str) or not name:
+        known = ", ".join(template.name for template in templates.of_type(model_type_id))
+        raise InvalidModel(f"train_info.params.template is missing; for {model_type_id} there are: {known}.")
+    template = templates.find(model_type_id, name)
+    parsed = parse(template.form, _hyperparameters(params, version.output_info, template))
+    if version.train_info.HasField("resume_from_model"):
+        raise InvalidModel("train_info.resume_from_model is not offered yet; leave it out to train from the start.")
+    return Plan(
+        template=template,
+        form=parsed.form,
+        notices=tuple(parsed.notices),
+        concept_ids=tuple(concept.id for concept in version.output_info.data.concepts),
+        source=_source(app, params, version.train_info),
+        closed_environment=version.output_info.output_config.closed_environment,
+    )
+
+
+def _hyperparameters(
+    params: Mapping[str, object], output_info: resources_pb2.OutputInfo, template: Template
+) -> dict[str, object]:
+    """The form's own values. `concepts_mutually_exclusive` chooses softmax where `logreg` was not given."""
+    own = {name: value for name, value in params.items() if name not in BESIDE_THE_FORM and value is not None}
+    exclusive = output_info.output_config.concepts_mutually_exclusive
+    if exclusive and "logreg" not in own and "logreg" in template.form.model_fields:
+        own["logreg"] = 0
+    return own
+
+
+def _source(app: AppRef, params: Mapping[str, object], train_info: resources_pb2.TrainInfo) -> Source:
+    dataset_id = params.get("dataset_id") or train_info.dataset.id or ""
+    version_id = params.get("dataset_version_id") or train_info.dataset.version.id or ""
+    if not isinstance(dataset_id, str) or not isinstance(version_id, str):
+        raise InvalidModel(f"dataset_id and dataset_version_id are texts; given {dataset_id!r} and {version_id!r}.")
+    if version_id and not dataset_id:
+        raise InvalidModel(f"dataset_version_id {version_id!r} needs its dataset_id beside it.")
+    return Source(app=app, dataset_id=dataset_id, dataset_version_id=version_id)
+
+
+def inherited(model: resources_pb2.Model, wanted: resources_pb2.ModelVersion | None) -> resources_pb2.ModelVersion:
+    """The version to make: what was asked for, and from the model what was left out.
+
+    Hyperparameters are inherited one by one as long as the template is the same; another template starts afresh.
+    """
+    version = resources_pb2.ModelVersion()
+    if wanted is not None:
+        version.CopyFrom(wanted)
+    _inherit_train_info(model.train_info, version.train_info)
+    if not version.output_info.data.concepts:
+        version.output_info.data.concepts.extend(model.output_info.data.concepts)
+    for field in ("output_config", "params"):
+        _inherit(model.output_info, version.output_info, field)
+    _inherit(model, version, "input_info")
+    return version
+
+
+def _inherit(old: Message, new: Message, field: str) -> None:
+    if old.HasField(field) and not new.HasField(field):
+        getattr(new, field).CopyFrom(getattr(old, field))
+
+
+def _inherit_train_info(old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> None:
+    given = new.params.fields
+    same = "template" not in given or given["template"] == old.params.fields["template"]
+    if same:
+        for name, value in old.params.fields.items():
+            if name not in given:
+                given[name].CopyFrom(value)
+    _inherit(old, new, "dataset")

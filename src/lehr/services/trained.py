@@ -1,0 +1,61 @@
+"""What a trained version tells: concepts, metrics, and everything needed to make it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lehr.protocol import resources_pb2, status_code_pb2
+from lehr.protocol.statuses import status
+from lehr.protocol.structs import Plain, to_struct
+
+if TYPE_CHECKING:
+    from lehr.learn.bundle import Bundle
+    from lehr.learn.data.dataset import Data
+    from lehr.learn.metrics.classification import Evaluation
+
+
+def describe_trained(version: resources_pb2.ModelVersion, bundle: Bundle, evaluation: Evaluation, data: Data) -> None:
+    """Fills the version in place."""
+    _list_concepts(version, bundle)
+    version.active_concept_count = len(bundle.concepts)
+    version.total_input_count = data.num_train + data.num_held_out
+    version.metrics.status.CopyFrom(status(status_code_pb2.MODEL_EVALUATED))
+    version.metrics.summary.CopyFrom(summary_of(evaluation))
+    for name, value in to_struct({"lehr": _facts(bundle, data)}).fields.items():
+        version.metadata.fields[name].CopyFrom(value)
+
+
+def _list_concepts(version: resources_pb2.ModelVersion, bundle: Bundle) -> None:
+    """Names the concepts that the version knows, those of the app where the request named none."""
+    listed = {concept.id for concept in version.output_info.data.concepts}
+    for concept_id in bundle.concepts:
+        if concept_id not in listed:
+            version.output_info.data.concepts.add(id=concept_id, name=concept_id, app_id=version.app_id)
+
+
+def summary_of(evaluation: Evaluation) -> resources_pb2.MetricsSummary:
+    """The summary as clients read it."""
+    return resources_pb2.MetricsSummary(
+        top1_accuracy=evaluation.top1_accuracy,
+        macro_avg_roc_auc=evaluation.macro_roc_auc,
+        macro_std_roc_auc=evaluation.macro_std_roc_auc,
+        macro_avg_f1_score=evaluation.macro_f1,
+        macro_std_f1_score=evaluation.macro_std_f1,
+        macro_avg_precision=evaluation.macro_precision,
+        macro_avg_recall=evaluation.macro_recall,
+    )
+
+
+def _facts(bundle: Bundle, data: Data) -> dict[str, Plain]:
+    """Enough to make the same weights again, and what was noticed before training."""
+    facts: dict[str, Plain] = {
+        name: value
+        for name, value in bundle.details.items()
+        if name in ("template", "form", "libraries", "code_version", "threads", "device", "seed", "warnings")
+    }
+    return {
+        **facts,
+        "data": data.fingerprint,
+        "findings": [finding.text for finding in data.findings],
+        "thresholds": {name: float(value) for name, value in bundle.thresholds.items()},
+    }

@@ -1,0 +1,295 @@
+"""Training: the request half puts a version into the queue, the worker half trains it.
+
+The worker half runs in a process of its own (`lehr job ID`), which alone holds the job's lease. Everything it writes is
+fenced by the job's token, so that a run that lost its lease can change nothing any more.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from lehr.errors import InvalidModel, LehrError, ModelNotFound, NotFound, TrainingStopped
+from lehr.jobs.queue import Job, Queue
+from lehr.protocol import resources_pb2, service_pb2, status_code_pb2
+from lehr.protocol.ids import AppRef, checked_id, new_id
+from lehr.protocol.statuses import status
+from lehr.services.bundles import Bundles
+from lehr.services.concepts import ensure_concepts
+from lehr.services.models import found_model, with_version
+from lehr.services.plans import Plan, inherited, plan_of
+from lehr.services.trained import describe_trained
+from lehr.services.training_data import Reader, payload_of, searches_of
+from lehr.serving.decoders import DecoderPool
+from lehr.store import bundles as bundle_rows
+from lehr.store import checkpoints as checkpoint_rows
+from lehr.store import dataset_versions, datasets
+from lehr.store import logs as log_rows
+from lehr.store import versions as version_rows
+from lehr.store.blobs import Blobs
+from lehr.store.db import Database
+from lehr.store.times import now
+from lehr.store.versions import ModelVersionRef
+
+if TYPE_CHECKING:
+    from lehr.learn.bundle import Bundle
+    from lehr.learn.checkpoint import State
+    from lehr.learn.data.dataset import Data
+    from lehr.learn.metrics.classification import Evaluation
+    from lehr.learn.recipe import Recipe
+
+KIND = "train"
+CHECKPOINT_SECONDS = 60.0
+REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """The request half. Needs the store and the queue."""
+
+    db: Database
+    queue: Queue
+
+    def request(self, ref: AppRef, model_id: str, request: service_pb2.PostModelVersionsRequest) -> resources_pb2.Model:
+        """Makes a version and puts its training into the queue, in one transaction.
+
+        What the request leaves out comes from the model. Raises InvalidModel, InvalidParams, ModelNotFound, NotFound.
+        """
+        wanted = _only_version(request)
+        with self.db.write() as tx:
+            model = found_model(tx, ref, model_id)
+            version = inherited(model, wanted)
+            version.id = checked_id(version.id, "Model version", refuse=InvalidModel) if version.id else new_id()
+            version.app_id, version.user_id = ref.app_id, ref.user_id
+            version.description = version.description or request.description
+            if request.HasField("dataset_version"):
+                version.train_info.dataset.id = request.dataset_version.dataset_id
+                version.train_info.dataset.version.id = request.dataset_version.id
+            plan = plan_of(ref, model.model_type_id, version)
+            _check_source(tx, plan)
+            ensure_concepts(tx, ref, version.output_info.data.concepts)
+            queued = status(status_code_pb2.MODEL_QUEUED_FOR_TRAINING, "; ".join(plan.notices))
+            version.status.CopyFrom(queued)
+            version_rows.insert(tx, ref, model_id, version)
+            vref = ModelVersionRef(ref, model_id, version.id)
+            self.queue.add(tx, KIND, payload_of(request), str(vref))
+        return with_version(model, version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The worker half. Needs the store, the blobs, decoder processes and folders of this machine."""
+
+    db: Database
+    blobs: Blobs
+    queue: Queue
+    bundles: Bundles
+    decoders: DecoderPool
+    packs: Path
+    weights: Path | None = None
+    parallel_decodes: int = 2
+
+    def run(self, job: Job) -> None:
+        """Trains the version that the job names, from its last checkpoint if there is one."""
+        from lehr.learn.bundle import write_bundle
+        from lehr.learn.device import choose_device
+        from lehr.learn.evaluate import evaluate
+
+        run = _Run(training=self, job=job, vref=ModelVersionRef.parse(job.subject))
+        plan = run.start()
+        data = self._data(run, plan)
+        run.say(*(finding.text for finding in data.findings))
+        device = choose_device()
+        recipe = plan.template.recipe(plan.form, data.problem(device, self.weights))
+        state = run.train(recipe, data)
+        run.report("evaluating on the held-out part", percent=99)
+        evaluation = evaluate(recipe, data, state)
+        run.report("writing the serving form", percent=99)
+        with tempfile.TemporaryDirectory(prefix="lehr-bundle-") as beside:
+            bundle = write_bundle(recipe, data, state, evaluation, Path(beside) / "bundle")
+            run.finish(bundle, evaluation, data)
+
+    def failed(self, tx: Connection, job: Job, error: Exception) -> None:
+        """Writes the reason where the user reads it: into the version's status and its log."""
+        vref = ModelVersionRef.parse(job.subject)
+        version = version_rows.get(tx, vref)
+        if version is None:
+            return
+        code = error.code if isinstance(error, TrainingStopped) else status_code_pb2.MODEL_TRAINING_FAILED
+        reason = _reason(error)
+        log_rows.append(tx, vref, [f"Training failed: {reason}"])
+        version.status.CopyFrom(status(code, reason))
+        version_rows.update(tx, vref, version)
+
+    def _data(self, run: _Run, plan: Plan) -> Data:
+        from lehr.learn.data.dataset import build_data
+        from lehr.learn.data.packs import Packs
+
+        reader = Reader(db=self.db, blobs=self.blobs)
+        concept_ids = plan.concept_ids or reader.all_concepts(plan.source.app)
+        if not concept_ids:
+            raise TrainingStopped("The model names no concept and the app has none: label some inputs first.")
+        return build_data(
+            plan.template.data_order(plan.form, concept_ids, plan.closed_environment),
+            list(reader.items(plan.source, searches_of(run.job.payload))),
+            packs=Packs(self.packs),
+            decode=lambda data, side: self.decoders.decode(data, shorter_side=side).pixels,
+            parallel=self.parallel_decodes,
+            on_progress=run.packed,
+        )
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """One attempt at one job: what it says, saves and ends with. Mutable: it remembers when it last did what."""
+
+    training: Training
+    job: Job
+    vref: ModelVersionRef
+    last_report: float = 0.0
+    last_checkpoint: float = field(default_factory=time.monotonic)
+    unsaid: list[str] = field(default_factory=list)
+    details: str = ""
+
+    def start(self) -> Plan:
+        """Marks the version as training and reads what it asks for."""
+        with self.training.db.write() as tx:
+            self.training.queue.fence(tx, self.job)
+            model = found_model(tx, self.vref.app, self.vref.model_id)
+            version = version_rows.get(tx, self.vref)
+            if version is None:
+                raise ModelNotFound(f"version {self.vref.version_id!r} was deleted")
+            plan = plan_of(self.vref.app, model.model_type_id, version)
+            version_rows.set_status(tx, self.vref, status(status_code_pb2.MODEL_TRAINING, "reading the data"))
+            again = f" (attempt {self.job.attempt})" if self.job.attempt > 1 else ""
+            log_rows.append(tx, self.vref, [f"Training {plan.template.name}{again}: {plan.form!r}", *plan.notices])
+        return plan
+
+    def packed(self, done: int, total: int) -> None:
+        """Progress of decoding; raises when the job is not ours any more."""
+        self.report(f"preparing images: {done:,} of {total:,}", percent=0)
+
+    def train(self, recipe: Recipe, data: Data) -> State:
+        """Runs the loop to its end and returns the last state."""
+        from lehr.learn.loop import EpochEnded, Stepped, train
+        from lehr.learn.progress import Progress
+
+        progress = Progress()
+        state = self._resumed()
+        for event in train(recipe, data, resume=state):
+            line = progress.update(event)
+            if line.text:
+                self.say(line.text)
+            self.report(line.text or self.details, percent=line.percent, seconds_left=line.seconds_left)
+            if isinstance(event, EpochEnded):
+                state = event.state()
+                self._save(state)
+            elif isinstance(event, Stepped) and time.monotonic() - self.last_checkpoint > CHECKPOINT_SECONDS:
+                self._save(event.state())
+        assert state is not None, "a training ends with an epoch"
+        return state
+
+    def say(self, *lines: str) -> None:
+        """Lines for the training log; written with the next report."""
+        self.unsaid.extend(lines)
+
+    def report(self, details: str, *, percent: int, seconds_left: int | None = None) -> None:
+        """Writes status and log, at most once a second; raises LeaseLost, Cancelled or Interrupted."""
+        self.training.queue.beat(self.job)
+        self.details = details
+        if time.monotonic() - self.last_report < REPORT_SECONDS:
+            return
+        self.last_report = time.monotonic()
+        shown = status(
+            status_code_pb2.MODEL_TRAINING, details, percent_completed=percent, time_remaining=seconds_left or 0
+        )
+        with self.training.db.write() as tx:
+            self.training.queue.fence(tx, self.job)
+            version_rows.set_status(tx, self.vref, shown)
+            self._write_log(tx)
+
+    def finish(self, bundle: Bundle, evaluation: Evaluation, data: Data) -> None:
+        """Publishes the trained version: bundle, metrics, status and the job's end in one transaction."""
+        sha, size = self.training.bundles.pack(bundle.folder)
+        with self.training.db.write() as tx:
+            self.training.queue.fence(tx, self.job)
+            version = version_rows.get(tx, self.vref)
+            assert version is not None, "the fence holds only while the version is there"
+            describe_trained(version, bundle, evaluation, data)
+            version.completed_at.CopyFrom(now())
+            version.status.CopyFrom(status(status_code_pb2.MODEL_TRAINED, percent_completed=100))
+            bundle_rows.put(tx, self.vref, sha, size)
+            version_rows.update(tx, self.vref, version)
+            self.say(f"Trained: {evaluation.num_items} held-out items, accuracy {evaluation.top1_accuracy:.4f}.")
+            self._write_log(tx)
+            unused = checkpoint_rows.delete(tx, self.vref)
+            self.training.queue.finish(tx, self.job)
+        for checkpoint in unused:
+            self.training.blobs.delete(checkpoint, unless_put_within=3600)
+
+    def _write_log(self, tx: Connection) -> None:
+        if self.unsaid:
+            log_rows.append(tx, self.vref, self.unsaid)
+            self.unsaid = []
+
+    def _save(self, state: State) -> None:
+        """A checkpoint: the blob first, then the row that points to it, so that a torn one is never read."""
+        from lehr.learn.checkpoint import save
+
+        self.last_checkpoint = time.monotonic()
+        sha = self.training.blobs.put(save(state))
+        with self.training.db.write() as tx:
+            self.training.queue.fence(tx, self.job)
+            unused = checkpoint_rows.add(
+                tx, self.vref, checkpoint_rows.Checkpoint(sha=sha, step=state.step, token=self.job.token)
+            )
+            self.training.queue.progressed(tx, self.job)
+        for checkpoint in unused:
+            self.training.blobs.delete(checkpoint, unless_put_within=0)
+
+    def _resumed(self) -> State | None:
+        """The newest checkpoint that reads well."""
+        from lehr.learn.checkpoint import load
+
+        with self.training.db.read() as tx:
+            known = checkpoint_rows.newest(tx, self.vref)
+        for checkpoint in known:
+            try:
+                state = load(self.training.blobs.read(checkpoint.sha))
+            except LehrError as error:
+                self.say(f"A checkpoint could not be read and was passed over: {error.details}")
+                continue
+            self.say(f"Going on from the checkpoint at step {checkpoint.step:,}.")
+            return state
+        return None
+
+
+def _only_version(request: service_pb2.PostModelVersionsRequest) -> resources_pb2.ModelVersion | None:
+    """The one version asked for; none at all inherits everything from the model."""
+    if len(request.model_versions) > 1:
+        raise InvalidModel(f"One version is trained at a time; {len(request.model_versions)} were given.")
+    return request.model_versions[0] if request.model_versions else None
+
+
+def _check_source(tx: Connection, plan: Plan) -> None:
+    """Raises NotFound if the dataset, or its version, is not there."""
+    source = plan.source
+    if not source.dataset_id:
+        return
+    if datasets.get(tx, source.app, source.dataset_id) is None:
+        raise NotFound(f"There is no dataset {source.dataset_id!r} in app {source.app.app_id!r}.")
+    version_id = source.dataset_version_id
+    if version_id and dataset_versions.get(tx, source.app, source.dataset_id, version_id) is None:
+        raise NotFound(f"Dataset {source.dataset_id!r} has no version {version_id!r}.")
+
+
+def _reason(error: Exception) -> str:
+    """The sentence for the user. What we did not foresee names its kind and where to read more."""
+    if isinstance(error, LehrError):
+        return error.details or type(error).__name__
+    return f"{type(error).__name__}: {error}. The server's own log has the details."

@@ -1,0 +1,55 @@
+"""The first user, and what a user may read of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lehr.errors import NotFound
+from lehr.protocol import resources_pb2
+from lehr.protocol.ids import checked_id, new_id
+from lehr.store import keys as key_rows
+from lehr.store import users as user_rows
+from lehr.store.db import Database
+
+PERSONAL_ACCESS_TOKEN = "personal_access_token"  # noqa: S105
+APP_SPECIFIC_KEY = "app_specific_key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Users:
+    """Needs only the store."""
+
+    db: Database
+
+    def get(self, user_id: str) -> resources_pb2.User:
+        """The user. Raises NotFound."""
+        with self.db.read() as tx:
+            user = user_rows.get(tx, user_id)
+        if user is None:
+            raise NotFound(f"User {user_id!r} does not exist.")
+        return user
+
+    def welcome(self, user_id: str, token: str) -> str | None:
+        """Makes the first user and personal access token. Returns the token only when it was generated just now.
+
+        A `token` given by the operator is accepted from then on, beside those made before.
+        """
+        checked_id(user_id, "User")
+        with self.db.write() as tx:
+            is_new = user_rows.get(tx, user_id) is None
+            if is_new:
+                user_rows.insert(tx, resources_pb2.User(id=user_id))
+            if token and key_rows.find(tx, token) is None:
+                self._add_token(tx, user_id, token, "given as LEHR_PAT")
+            elif is_new and not token:
+                token = key_rows.new_secret()
+                self._add_token(tx, user_id, token, "made at first start")
+                return token
+        return None
+
+    @staticmethod
+    def _add_token(tx: Connection, user_id: str, secret: str, description: str) -> None:
+        key = resources_pb2.Key(id=new_id(), type=PERSONAL_ACCESS_TOKEN, description=description, scopes=["All"])
+        key_rows.insert(tx, user_id, key, secret=secret)
