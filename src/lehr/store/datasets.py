@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, select
 from sqlalchemy import delete as sql_delete
@@ -22,6 +23,7 @@ __all__ = [
     "count_inputs",
     "delete",
     "get",
+    "get_input",
     "input_ids_in",
     "insert",
     "key_of",
@@ -134,12 +136,21 @@ def page_inputs(
     keys = select(members.key).where(members.dataset_key == _key(ref, dataset_id)).order_by(members.key)
     query = select(members.created_at, inputs.c.message).join(inputs, inputs.c.key == members.input_key)
     query = query.where(members.key.in_(paged(keys, page, per_page))).order_by(members.key)
-    found = []
-    for row in tx.execute(query):
-        item = resources_pb2.DatasetInput(created_at=timestamp(row.created_at))
-        item.input.MergeFromString(row.message)
-        found.append(item)
-    return found
+    return [_member(row) for row in tx.execute(query)]
+
+
+def get_input(tx: Connection, ref: AppRef, dataset_id: str, input_id: str) -> resources_pb2.DatasetInput | None:
+    """One input of the data set, with the moment it was put in."""
+    members = dataset_inputs.c
+    query = select(members.created_at, inputs.c.message).join(inputs, inputs.c.key == members.input_key)
+    row = tx.execute(query.where(members.dataset_key == _key(ref, dataset_id), inputs.c.id == input_id)).first()
+    return None if row is None else _member(row)
+
+
+def _member(row: Any) -> resources_pb2.DatasetInput:
+    item = resources_pb2.DatasetInput(created_at=timestamp(row.created_at))
+    item.input.MergeFromString(row.message)
+    return item
 
 
 def count_inputs(tx: Connection, ref: AppRef, dataset_id: str) -> int:

@@ -28,6 +28,7 @@ __all__ = [
     "get",
     "get_many",
     "insert",
+    "lock",
     "page",
     "pending",
     "set_content",
@@ -35,6 +36,7 @@ __all__ = [
     "stored",
     "taken",
     "update",
+    "with_content",
 ]
 
 
@@ -105,6 +107,11 @@ def insert(tx: Connection, ref: AppRef, rows: Sequence[NewInput]) -> None:
         own = {"content_sha": row.content_sha, "thumbnail_sha": "", "add_job_id": row.add_job_id or None}
         complete.append({"app_key": key, **own, **_INPUTS.row(row.message)})
     _INPUTS.insert_rows(tx, complete)
+
+
+def lock(tx: Connection, ref: AppRef) -> None:
+    """Before reading what is then changed: other writers of the app's inputs wait. Raises NotFound without the app."""
+    _locked(tx, ref)
 
 
 def _locked(tx: Connection, ref: AppRef) -> int:
@@ -192,6 +199,13 @@ def stored(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, StoredI
     """Those of the ids that exist, with the names of their blobs."""
     query = _with_app().where(table.c.app_key == app_key(ref), table.c.id.in_(list(ids)))
     return {row.id: _stored(row) for row in tx.execute(query)}
+
+
+def with_content(tx: Connection, ref: AppRef, sha: str) -> StoredInput | None:
+    """An input of the app that holds these bytes; of several, one that has a thumbnail."""
+    query = _with_app().where(table.c.content_sha == sha, table.c.app_key == app_key(ref))
+    row = tx.execute(query.order_by(table.c.thumbnail_sha.desc()).limit(1)).first()
+    return None if row is None else _stored(row)
 
 
 def pending(tx: Connection, *, limit: int, app: AppRef | None = None) -> list[StoredInput]:

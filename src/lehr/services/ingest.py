@@ -1,0 +1,194 @@
+"""What happens to new inputs in the background: bytes fetched, the picture looked at, a thumbnail made.
+
+Every outcome is written in one transaction behind the job's token, so a run that is repeated after a crash, or beside a
+run that lost its lease, changes nothing that is already settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from lehr.errors import DownloadFailed, LehrError, NotFound, TooLarge, UndecodableImage
+from lehr.jobs.queue import Job, Queue
+from lehr.protocol import resources_pb2, status_code_pb2
+from lehr.protocol.ids import AppRef
+from lehr.protocol.statuses import status
+from lehr.services.batches import chunks
+from lehr.services.media import SMALL, host, kind_of
+from lehr.store import inputs as input_rows
+from lehr.store.blobs import Blobs
+from lehr.store.db import Database
+from lehr.store.inputs import StoredInput
+
+if TYPE_CHECKING:
+    from lehr.serving.decoders import DecoderPool
+    from lehr.serving.fetch import Fetcher
+
+KIND = "ingest"
+PENDING = (status_code_pb2.INPUT_DOWNLOAD_PENDING, status_code_pb2.INPUT_DOWNLOAD_IN_PROGRESS)
+THUMBNAIL_SIDE = 512
+"""Longer side of a thumbnail, in pixels."""
+SMALL_BYTES = 64 * 2**10
+"""A picture of at most this and at most THUMBNAIL_SIDE pixels is its own thumbnail."""
+SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WEBP", "GIF")
+ROUND_SECONDS = 0.2
+"""Outcomes of this long go into one transaction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one input."""
+
+    input_id: str
+    content_sha: str = ""
+    info: resources_pb2.ImageInfo | None = None
+    thumbnail: bytes = b""
+    """Empty: the original is small enough to be shown itself, or there is no picture."""
+    error: LehrError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """Needs the store, the blobs, the queue, decoder processes and a way to fetch URLs."""
+
+    db: Database
+    blobs: Blobs
+    queue: Queue
+    decoders: DecoderPool
+    fetcher: Fetcher
+    parallel: int = 8
+    """Inputs in memory at once."""
+
+    def run(self, job: Job) -> None:
+        """Processes the inputs that a job names, as far as they are still pending.
+
+        Raises Cancelled or LeaseLost, and the first unexpected error once all other inputs are settled.
+        """
+        ref = app_of(job)
+        waiting = self._waiting(ref, input_ids_of(job))
+        threads = ThreadPoolExecutor(self.parallel, "ingest")
+        errors: list[BaseException] = []
+        try:
+            todo: set[Future[Outcome]] = {threads.submit(self._processed, item) for item in waiting}
+            while todo:
+                done, todo = wait(todo, timeout=ROUND_SECONDS)
+                self.queue.beat(job)
+                errors += [error for each in done if (error := each.exception())]
+                self._settle(job, ref, [each.result() for each in done if not each.exception()])
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+        if errors:
+            raise errors[0]
+
+    def failed(self, tx: Connection, job: Job, error: Exception) -> None:
+        """In the transaction that gives a job up: what still waits is told why."""
+        reason = error.details if isinstance(error, LehrError) else "the server had trouble with it; its log says more"
+        close(tx, app_of(job), input_ids_of(job), f"The input could not be processed: {reason}")
+
+    def _waiting(self, ref: AppRef, ids: Sequence[str]) -> list[StoredInput]:
+        with self.db.read() as tx:
+            found = input_rows.stored(tx, ref, ids)
+        return [item for item in found.values() if item.message.status.code in PENDING]
+
+    def _processed(self, item: StoredInput) -> Outcome:
+        """Fetches and inspects one input. What is wrong with it is part of the outcome; what is wrong with us is not."""
+        try:
+            data = self._bytes(item)
+            info, thumbnail = (None, b"")
+            if kind_of(item.message.data) == "text":
+                _check_text(data)
+            else:
+                info, thumbnail = self._seen(data)
+        except (UndecodableImage, TooLarge, DownloadFailed) as error:
+            return Outcome(input_id=item.id, content_sha=item.content_sha, error=error)
+        sha = item.content_sha or self.blobs.put(data)
+        return Outcome(input_id=item.id, content_sha=sha, info=info, thumbnail=thumbnail)
+
+    def _bytes(self, item: StoredInput) -> bytes:
+        if item.content_sha:
+            try:
+                return self.blobs.read(item.content_sha)
+            except NotFound as error:
+                raise DownloadFailed(
+                    "The bytes of this input are gone from the blob store; send them again."
+                ) from error
+        return self.fetcher.fetch(getattr(item.message.data, kind_of(item.message.data)).url).data
+
+    def _seen(self, data: bytes) -> tuple[resources_pb2.ImageInfo, bytes]:
+        """What the picture is, and its thumbnail if it needs one."""
+        seen = self.decoders.inspect(data, THUMBNAIL_SIDE)
+        info = resources_pb2.ImageInfo(
+            width=seen.info.width,
+            height=seen.info.height,
+            format=seen.info.format,
+            color_mode=seen.info.color_mode,
+        )
+        is_small = len(data) <= SMALL_BYTES and max(info.width, info.height) <= THUMBNAIL_SIDE
+        return info, b"" if is_small and info.format in SHOWN_BY_BROWSERS else seen.thumbnail
+
+    def _settle(self, job: Job, ref: AppRef, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        with_thumbnail = [outcome for outcome in outcomes if outcome.thumbnail]
+        shas = self.blobs.put_many([outcome.thumbnail for outcome in with_thumbnail])
+        thumbnails = dict(zip([each.input_id for each in with_thumbnail], shas, strict=True))
+        with self.db.write() as tx:
+            self.queue.progressed(tx, job)
+            input_rows.lock(tx, ref)
+            stored = input_rows.stored(tx, ref, [outcome.input_id for outcome in outcomes])
+            for outcome in outcomes:
+                item = stored.get(outcome.input_id)
+                if item is not None and item.message.status.code in PENDING:  # else deleted or settled meanwhile
+                    _write(tx, item, outcome, thumbnails.get(item.id, ""))
+
+
+def _check_text(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise UndecodableImage(f"The text is not UTF-8: {error.reason} at byte {error.start}.") from error
+
+
+def _write(tx: Connection, item: StoredInput, outcome: Outcome, thumbnail_sha: str) -> None:
+    message = item.message
+    if outcome.error is None:
+        thumbnail_sha = thumbnail_sha or (outcome.content_sha if outcome.info else "")
+        _describe(message, outcome, has_thumbnail=bool(thumbnail_sha))
+        message.status.CopyFrom(status(status_code_pb2.INPUT_DOWNLOAD_SUCCESS))
+    else:
+        message.status.CopyFrom(status(outcome.error.code, outcome.error.details, http=outcome.error.http_status))
+    input_rows.update(tx, item.app, [message])
+    input_rows.set_content(tx, item.app, item.id, content_sha=outcome.content_sha, thumbnail_sha=thumbnail_sha)
+
+
+def _describe(message: resources_pb2.Input, outcome: Outcome, *, has_thumbnail: bool) -> None:
+    target = getattr(message.data, kind_of(message.data))
+    host(target, outcome.content_sha, *((SMALL,) if has_thumbnail else ()))
+    if outcome.info is not None:
+        target.image_info.CopyFrom(outcome.info)
+
+
+def close(tx: Connection, ref: AppRef, input_ids: Sequence[str], sentence: str) -> int:
+    """Ends the waiting of those that still wait, as failures; answers how many."""
+    ended = []
+    for some in chunks(input_ids):
+        ended += [item for item in input_rows.get_many(tx, ref, some).values() if item.status.code in PENDING]
+    for message in ended:
+        message.status.CopyFrom(status(status_code_pb2.INPUT_DOWNLOAD_FAILED, sentence))
+    input_rows.update(tx, ref, ended)
+    return len(ended)
+
+
+def app_of(job: Job) -> AppRef:
+    """The app whose inputs a job is about."""
+    return AppRef(str(job.payload["user_id"]), str(job.payload["app_id"]))
+
+
+def input_ids_of(job: Job) -> list[str]:
+    """The inputs a job is about."""
+    return [str(input_id) for input_id in job.payload["input_ids"]]
