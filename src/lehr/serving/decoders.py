@@ -5,6 +5,7 @@ A decoder that is killed, hangs or runs out of memory takes nothing with it but 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import signal
@@ -21,6 +22,7 @@ from lehr.serving import wire
 from lehr.serving.children import Child, Starter, bare_environment
 
 _START_SECONDS = 60.0
+_CLOSED = "The server is shutting down. Try again in a moment."
 _MAX_THUMBNAIL_BYTES = 16 << 20
 
 
@@ -102,10 +104,13 @@ class DecoderPool:
         self._is_closed = True
         for decoder in self._decoders:
             decoder.kill()
+        self._retire()
         self._starter.close()
 
     def _ask(self, order: dict[str, Any], data: bytes, *, max_bytes: int) -> tuple[dict[str, Any], np.ndarray]:
         check_length(data, self._bounds.limits)
+        if self._is_closed:
+            raise Busy(_CLOSED)
         try:
             decoder = self._idle.get(timeout=self._bounds.wait_seconds)
         except queue.Empty:
@@ -113,6 +118,18 @@ class DecoderPool:
         try:
             return self._ask_twice(decoder, order, data, max_bytes)
         finally:
+            self._idle.put(decoder)
+            if self._is_closed:
+                self._retire()
+
+    def _retire(self) -> None:
+        """After closing: lets go of what the decoders that nobody uses still hold; who waits for one hears Busy."""
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for decoder in idle:
+            decoder.end()
             self._idle.put(decoder)
 
     def _ask_twice(
@@ -127,7 +144,7 @@ class DecoderPool:
             except _Lost as lost:
                 if (lost.is_final or is_last) and not self._is_closed:
                     raise
-        raise Busy("The server is shutting down. Try again in a moment.")
+        raise Busy(_CLOSED)
 
 
 class _Decoder:
@@ -146,12 +163,12 @@ class _Decoder:
             wire.send(sock, order, data, deadline=deadline)
             reply, body = wire.receive(sock, max_bytes=max_bytes, deadline=deadline)
         except TimeoutError:
-            self._end()
+            self.end()
             raise _Lost(self._too_slow(self._bounds.wall_seconds), is_final=True) from None
         except OSError as error:
             raise self._lost() from error
         if reply.get("last"):
-            self._end()
+            self.end()
         wire.raise_described(reply)
         return reply, body
 
@@ -162,7 +179,7 @@ class _Decoder:
 
     def _running(self) -> Child:
         if self.child and self.child.process.poll() is not None:
-            self._end()
+            self.end()
         if not self.child:
             self.child = self._started()
         return self.child
@@ -191,7 +208,7 @@ class _Decoder:
 
     def _lost(self) -> _Lost:
         """Why the decoder hung up."""
-        code = self._end()
+        code = self.end()
         if code == -signal.SIGXCPU:
             return _Lost(self._too_slow(self._bounds.cpu_seconds), is_final=True)
         return _Lost(f"The image could not be decoded: its decoder ended with code {code}, twice.", is_final=False)
@@ -199,7 +216,7 @@ class _Decoder:
     def _too_slow(self, seconds: float) -> str:
         return f"The image could not be decoded within {seconds:g} seconds. Re-encode it, or make it smaller."
 
-    def _end(self) -> int:
-        assert self.child is not None
+    def end(self) -> int | None:
+        """Ends the process, if there is one. Returns its exit code (negative: the signal)."""
         child, self.child = self.child, None
-        return child.kill()
+        return child.kill() if child else None

@@ -80,7 +80,7 @@ class Fetcher:
         return ssl.create_default_context()
 
 
-class _Failed(Exception):  # noqa: N818 - a reason on its way into a DownloadFailed
+class _Failed(Exception):
     """The rest of the sentence: why it could not be downloaded."""
 
 

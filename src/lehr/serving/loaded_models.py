@@ -46,7 +46,7 @@ class LoadedModels:
 
     def get(self, folder: Path, timeout: float) -> LoadedModel:
         """The model in `folder`, loaded now if need be. Raises ModelNotFound, TimeoutError, or what loading raised."""
-        key = (folder, _written_at(folder))
+        key = (folder, _identity(folder))
         with self._lock:
             is_new = key not in self._models
             model = self._models.setdefault(key, Future())
@@ -88,10 +88,10 @@ class LoadedModels:
                     excess -= num_bytes
 
 
-def _written_at(folder: Path) -> int:
-    """Tells a folder from a later one of the same name."""
+def _identity(folder: Path) -> int:
+    """Tells a folder from a later one of the same name: a bundle is written beside its place and renamed into it."""
     try:
-        return folder.stat().st_mtime_ns
+        return folder.stat().st_ino
     except OSError:
         raise ModelNotFound(f"The model's folder {folder.name} is not there any more. Train the model again.") from None
 

@@ -321,11 +321,9 @@ def _explained(error: Exception, format_: str, data: bytes | None = None) -> Leh
     words = str(error).lower()
     if "out of memory" in words:
         return MemoryError(words)
-    if (
-        _is_cut(format_, data)
-        or any(phrase in words for phrase in _CUT)
-        or isinstance(error, EOFError | struct.error | IndexError)
-    ):
+    early_ends = (EOFError, struct.error, IndexError)
+    is_early = isinstance(error, early_ends) or isinstance(error.__cause__, early_ends)
+    if is_early or _is_cut(format_, data) or any(phrase in words for phrase in _CUT):
         return UndecodableImage(f"The {format_} file is truncated: it ends before the picture does. Send it whole.")
     return UndecodableImage(f"The {format_} file is damaged and cannot be decoded ({str(error).rstrip('.')}).")
 

@@ -1,0 +1,107 @@
+"""Whose pictures the device takes next."""
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from lehr.errors import Busy, LehrError
+from lehr.serving.batching import Batcher, _Request, take
+from lehr.serving.loaded_models import LoadedModel
+
+
+class Gated:
+    """Predicts the first byte of each picture, when the test says so; remembers its chunks."""
+
+    def __init__(self):
+        self.may_go = threading.Semaphore(0)
+        self.chunks = []
+
+    def predict(self, images):
+        self.chunks.append([int(image[0, 0, 0]) for image in images])
+        self.may_go.acquire()
+        return [image[0, 0, :1].astype(np.float32) for image in images]
+
+
+def pictures(*values):
+    return [np.full((2, 2, 3), value, np.uint8) for value in values]
+
+
+def soon():
+    return time.monotonic() + 60
+
+
+@pytest.fixture
+def gated():
+    return Gated()
+
+
+@pytest.fixture
+def model(gated):
+    return LoadedModel(predictor=gated, num_bytes=1, chunk_size=4)
+
+
+def test_requests_take_turns_picture_by_picture():
+    large, small = _Request(images=pictures(*range(10))), _Request(images=pictures(50))
+    requests = deque([large, small])
+    assert take(requests, 4) == [(large, 0), (small, 0), (large, 1), (large, 2)]
+    assert take(requests, 4) == [(large, 3), (large, 4), (large, 5), (large, 6)]
+    assert take(requests, 4) == [(large, 7), (large, 8), (large, 9)]
+    assert not requests
+
+
+def test_a_request_given_up_or_failed_takes_no_more_of_the_device():
+    given_up, failed = _Request(images=pictures(1, 2)), _Request(images=pictures(3, 4))
+    given_up.is_given_up = True
+    failed.fail(LehrError("no"))
+    assert take(deque([given_up, failed]), 4) == []
+
+
+def test_an_idle_device_takes_a_lone_picture_at_once_and_what_gathers_meanwhile_together(gated, model, eventually):
+    batcher = Batcher()
+    with ThreadPoolExecutor(8) as threads:
+        first = threads.submit(batcher.predict, model, pictures(1), soon())
+        eventually(lambda: gated.chunks == [[1]])
+        others = [threads.submit(batcher.predict, model, pictures(value), soon()) for value in (2, 3, 4)]
+        eventually(lambda: len(batcher._waiting[id(model)][1]) == 3)
+        gated.may_go.release(2)
+        assert [answer.result().tolist() for answer in (first, *others)] == [[[1.0]], [[2.0]], [[3.0]], [[4.0]]]
+    assert [sorted(chunk) for chunk in gated.chunks] == [[1], [2, 3, 4]]
+
+
+def test_models_take_turns(gated, model, eventually):
+    batcher, other = Batcher(), LoadedModel(predictor=gated, num_bytes=1, chunk_size=4)
+    with ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(batcher.predict, model, pictures(*range(12)), soon())]
+        eventually(lambda: len(gated.chunks) == 1)
+        answers.append(threads.submit(batcher.predict, other, pictures(100), soon()))
+        eventually(lambda: len(batcher._waiting) == 2)
+        gated.may_go.release(4)
+        assert [len(answer.result()) for answer in answers] == [12, 1]
+    assert gated.chunks.index([100]) == 2
+
+
+def test_who_waits_beyond_the_deadline_hears_busy_and_its_pictures_are_dropped(gated, model, eventually):
+    batcher = Batcher()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(batcher.predict, model, pictures(1), soon())
+        eventually(lambda: gated.chunks == [[1]])
+        with pytest.raises(Busy, match="busy with other requests"):
+            batcher.predict(model, pictures(2), time.monotonic() + 0.05)
+        assert batcher.busy_seconds() > 0
+        gated.may_go.release(2)
+        first.result()
+        assert batcher.predict(model, pictures(3), soon()).tolist() == [[3.0]]
+    assert gated.chunks == [[1], [3]]
+
+
+def test_a_model_that_answers_too_few_outputs_is_told_so(model):
+    class Short:
+        def predict(self, images):
+            return []
+
+    with pytest.raises(LehrError, match="answered 0 outputs for 1 images"):
+        Batcher().predict(LoadedModel(predictor=Short(), num_bytes=1, chunk_size=4), pictures(1), soon())
