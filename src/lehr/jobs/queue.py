@@ -94,7 +94,7 @@ class Queue:
 
     db: Database
     _pulses: dict[tuple[str, int], _Pulse] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: Any = field(default_factory=threading.RLock)  # a signal handler may come in between
 
     def add(
         self, tx: Connection, kind: str, payload: Mapping[str, Any], subject: str, *, delay_seconds: float = 0

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from lehr.errors import StoreUnusable
 from lehr.store.tables import REVISION
@@ -64,6 +64,14 @@ class Database:
                 yield tx
         finally:
             self._writing.now = False
+
+    def answers(self) -> bool:
+        """Whether a read succeeds now."""
+        try:
+            with self.read() as tx:
+                return tx.execute(text("SELECT 1")).scalar() == 1
+        except SQLAlchemyError:
+            return False
 
     def upgrade(self) -> None:
         """Brings the schema up to date. Several processes may do so at once. Raises StoreUnusable on a newer schema."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from alembic import command
@@ -14,9 +11,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from lehr.errors import StoreUnusable
+from lehr.store.backup import copy_sqlite
 from lehr.store.db import Database
 
-__all__ = ["copy_sqlite", "upgrade"]
+__all__ = ["SCRIPTS", "upgrade"]
 
 SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK = 0x6C656872  # "lehr": the advisory lock that PostgreSQL servers starting together queue on
@@ -51,18 +49,3 @@ def _check_known(revision: str | None, config: Config) -> None:
 def _apply(tx: Connection, config: Config) -> None:
     config.attributes["connection"] = tx
     command.upgrade(config, "head")
-
-
-def copy_sqlite(source: Path, target: Path) -> None:
-    """A consistent copy of a live SQLite file, complete on disk before it bears its name."""
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    with closing(sqlite3.connect(source, timeout=30)) as old, closing(sqlite3.connect(partial)) as new:
-        old.backup(new)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
