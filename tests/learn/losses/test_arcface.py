@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from lehr.learn.losses.arcface import ArcFace, add_margin, class_cosines, default_scale, warmed_margin
+from lehr.learn.losses.arcface import ArcFace, add_margin, class_cosines, default_scale, dynamic_margins, warm_up
 
 
 def with_acos(embeddings: Tensor, weight: Tensor, labels: Tensor, scale: float, margin: float) -> Tensor:
@@ -29,7 +29,7 @@ def test_logits_and_gradients_are_those_of_the_formula(margin: float, scale: flo
     layer = ArcFace(8, 5, scale=scale, margin=margin).double()
     embeddings = torch.randn(60, 8, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(5, (60,))
-    wanted = with_acos(embeddings, layer.weight[:, 0], labels, scale, margin)
+    wanted = with_acos(embeddings, layer.weight[:, 0], labels, scale, layer.margins[0].item())  # as float32
     torch.testing.assert_close(layer(embeddings, labels), wanted, rtol=1e-9, atol=1e-9)
     ours = torch.autograd.grad(F.cross_entropy(layer(embeddings, labels), labels), [embeddings, layer.weight])
     theirs = torch.autograd.grad(F.cross_entropy(wanted, labels), [embeddings, layer.weight])
@@ -56,7 +56,7 @@ def test_loss_and_gradients_agree_with_pytorch_metric_learning() -> None:
 @pytest.mark.parametrize("cosine", [1.0, 1 - 1e-7, -1.0, -1 + 1e-7, 0.0])
 def test_gradients_stay_finite_where_acos_breaks(cosine: float) -> None:
     cosines = torch.tensor([[cosine, 0.2]], requires_grad=True)
-    add_margin(cosines, torch.tensor([0]), 0.5)[0, 0].backward()
+    add_margin(cosines, torch.tensor([0]), torch.tensor([0.5]))[0, 0].backward()
     assert cosines.grad[0, 0].abs() < 2
     embedding = torch.tensor([[3.0, 0.0]], requires_grad=True)
     layer = ArcFace(2, 2)
@@ -68,14 +68,14 @@ def test_gradients_stay_finite_where_acos_breaks(cosine: float) -> None:
 
 def test_the_right_class_always_gains_from_a_smaller_angle() -> None:
     cosines = torch.linspace(-1, 1, 401).requires_grad_()
-    logits = add_margin(cosines[:, None], torch.zeros(401, dtype=torch.long), 0.7)
+    logits = add_margin(cosines[:, None], torch.zeros(401, dtype=torch.long), torch.full((401,), 0.7))
     (slopes,) = torch.autograd.grad(logits.sum(), cosines)
     assert (slopes > 0).all()
 
 
 def test_the_easy_margin_leaves_wide_angles_alone() -> None:
     cosines = torch.tensor([[-0.5], [0.5]])
-    moved = add_margin(cosines, torch.zeros(2, dtype=torch.long), 0.5, easy=True)
+    moved = add_margin(cosines, torch.zeros(2, dtype=torch.long), torch.full((2,), 0.5), easy=True)
     torch.testing.assert_close(moved, torch.tensor([[-0.5], [math.cos(math.acos(0.5) + 0.5)]]))
 
 
@@ -96,6 +96,20 @@ def test_no_labels_no_margin_and_half_precision_comes_out_as_float32() -> None:
 
 
 def test_the_margin_warms_up_from_nothing() -> None:
-    margins = [warmed_margin(0.5, step, 100, share=0.2) for step in (0, 10, 20, 99)]
-    assert margins == [0.0, 0.25, 0.5, 0.5]
+    assert [warm_up(step, 100, part=0.2) for step in (0, 10, 20, 99)] == [0.0, 0.5, 1.0, 1.0]
+    torch.manual_seed(0)
+    layer, embeddings, labels = ArcFace(6, 3), torch.randn(4, 6), torch.tensor([0, 1, 2, 1])
+    torch.testing.assert_close(layer(embeddings, labels, share=0.0), layer(embeddings), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(layer(embeddings, labels), layer(embeddings))
     assert (default_scale(999), default_scale(1000)) == (32.0, 64.0)
+
+
+def test_rare_classes_get_larger_margins() -> None:
+    assert dynamic_margins([1, 16, 10_000]) == [0.5, pytest.approx(0.5 - 0.4 * 0.5 / 0.9), pytest.approx(0.1)]
+    assert dynamic_margins([7, 7]) == [pytest.approx(0.1)] * 2
+    torch.manual_seed(0)
+    layer = ArcFace(6, 2, margin=[0.1, 0.9], scale=10)
+    embeddings = layer.weight.detach()[:, 0] + 0.1 * torch.randn(2, 6)
+    logits = layer(embeddings, torch.tensor([0, 1]))
+    angles = class_cosines(embeddings, layer.weight).acos().diagonal()
+    torch.testing.assert_close(logits.diagonal(), 10 * (angles + torch.tensor([0.1, 0.9])).cos())

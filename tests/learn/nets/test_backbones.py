@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lehr.learn.nets.backbone import Backbone, batchnorms, freeze_batchnorm
 from lehr.learn.nets.bn_inception import bn_inception, load_tf_slim
 from lehr.learn.nets.conv_norm import ConvNorm
+from lehr.learn.nets.efficientnet_lite import efficientnet_lite0
 from lehr.learn.nets.inception_resnet_v2 import inception_resnet_v2
 from lehr.learn.nets.inception_v2 import inception_v2
 from lehr.learn.nets.inception_v4 import inception_v4
@@ -29,6 +30,7 @@ NETS: dict[str, tuple[Callable[..., Backbone], int, int, float]] = {
     "inception_v4": (inception_v4, 42_679_816, 299, 12.254),
     "inception_resnet_v2": (inception_resnet_v2, 55_843_464, 299, 13.156),
     "resnet101": (resnet101, 44_549_160, 224, 7.801),
+    "efficientnet_lite0": (efficientnet_lite0, 4_652_008, 224, 0.384),
     "resnext50": (resnext50, 25_028_904, 224, 4.230),
 }
 

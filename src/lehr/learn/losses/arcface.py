@@ -5,7 +5,7 @@ Shapes: N items, D embedding, K classes, C centres per class.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,13 @@ class ArcFace(nn.Module):
         num_features: length of the embedding.
         num_classes: number of classes.
         scale: length of the logits' vector, s (`angular_scale`).
-        margin: radians added to the angle of the right class, m (`angular_margin`).
+        margin: radians added to the angle of the right class, m (`angular_margin`); one for all, or one per class.
         centers: directions per class; a class's cosine is that of its nearest one, which makes noisy labels harmless
             (Sub-center ArcFace, Deng et al., ECCV 2020).
         easy: apply the margin only below 90 degrees; gentler where training starts from random weights.
     """
+
+    margins: Tensor
 
     def __init__(
         self,
@@ -31,7 +33,7 @@ class ArcFace(nn.Module):
         num_classes: int,
         *,
         scale: float = 32.0,
-        margin: float = 0.5,
+        margin: float | Sequence[float] = 0.5,
         centers: int = 1,
         easy: bool = False,
     ) -> None:
@@ -39,19 +41,19 @@ class ArcFace(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_classes, centers, num_features))
         nn.init.normal_(self.weight, std=num_features**-0.5)
         self.scale = scale
-        self.margin = margin
+        margins = torch.as_tensor(margin, dtype=torch.float32).expand(num_classes).clone()
+        self.register_buffer("margins", margins, persistent=False)
         self.easy = easy
 
-    def forward(self, embeddings_ND: Tensor, labels_N: Tensor | None = None, margin: float | None = None) -> Tensor:
+    def forward(self, embeddings_ND: Tensor, labels_N: Tensor | None = None, share: float = 1.0) -> Tensor:
         """Logits [N, K], at least float32; without labels there is no margin, as evaluation wants it.
 
-        `margin` overrides the layer's own, for the warm-up.
+        `share` of the margin is applied: see `warm_up`.
         """
         with torch.autocast(embeddings_ND.device.type, enabled=False):
             cosines_NK = class_cosines(embeddings_ND, self.weight)
             if labels_N is not None:
-                margin = self.margin if margin is None else margin
-                cosines_NK = add_margin(cosines_NK, labels_N, margin, easy=self.easy)
+                cosines_NK = add_margin(cosines_NK, labels_N, share * self.margins[labels_N], easy=self.easy)
             return self.scale * cosines_NK
 
 
@@ -65,7 +67,7 @@ def class_cosines(embeddings_ND: Tensor, weight_KCD: Tensor) -> Tensor:
 
 
 def add_margin(
-    cosines_NK: Tensor, labels_N: Tensor, margin: float, *, easy: bool = False, epsilon: float = 1e-6
+    cosines_NK: Tensor, labels_N: Tensor, margins_N: Tensor, *, easy: bool = False, epsilon: float = 1e-6
 ) -> Tensor:
     """Replace each row's cosine of the right class, cos(t), by cos(t + margin).
 
@@ -73,20 +75,32 @@ def add_margin(
     is bounded. Past t = pi - margin, where cos(t + margin) would rise again, a line keeps the loss falling towards the
     right class: cos(t) - margin * sin(margin).
     """
-    right = labels_N[:, None]
+    right, margin = labels_N[:, None], margins_N[:, None].to(cosines_NK.dtype)
     cosine = cosines_NK.gather(1, right)
     sine = (1 - cosine * cosine).clamp_min(epsilon).sqrt()
-    turned = cosine * math.cos(margin) - sine * math.sin(margin)
+    turned = cosine * margin.cos() - sine * margin.sin()
     if easy:
         moved = torch.where(cosine > 0, turned, cosine)
     else:
-        moved = torch.where(cosine > math.cos(math.pi - margin), turned, cosine - margin * math.sin(margin))
+        moved = torch.where(cosine > -margin.cos(), turned, cosine - margin * margin.sin())
     return cosines_NK.scatter(1, right, moved)
 
 
-def warmed_margin(margin: float, step: int, num_steps: int, share: float = 0.15) -> float:
-    """The margin to use at a step (from 0): it grows evenly from 0 over the first `share` of the training."""
-    return margin * min(1.0, step / max(1.0, share * num_steps))
+def warm_up(step: int, num_steps: int, part: float = 0.15) -> float:
+    """Share of the margin to apply at a step (from 0): it grows evenly from 0 over the first `part` of the training."""
+    return min(1.0, step / max(1.0, part * num_steps))
+
+
+def dynamic_margins(counts_K: Sequence[int], *, rare: float = 0.5, common: float = 0.1) -> list[float]:
+    """A margin per class, in radians: `rare` for classes of one item, `common` for the largest.
+
+    In between it falls with the fourth root of the class's number of items, a * n ** -0.25 + b (Ha et al., arXiv
+    2010.05350): rare classes need more room. All are kept within [0.1, 0.9].
+    """
+    roots = [max(1, count) ** -0.25 for count in counts_K]
+    least = min(roots, default=1.0)
+    slope = (rare - common) / (1 - least) if least < 1 else 0.0
+    return [min(0.9, max(0.1, rare + slope * (root - 1))) for root in roots]
 
 
 def default_scale(num_classes: int) -> float:
