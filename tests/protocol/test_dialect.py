@@ -1,4 +1,4 @@
-"""The REST dialect, held against protobuf's own JSON as the slow oracle, and against the published JSON client's rules."""
+"""The REST dialect, held against protobuf's own JSON as the slow oracle and against the public client's rules."""
 
 import base64
 import json
@@ -121,14 +121,17 @@ def test_answers_have_integer_enums_and_show_empty_fields_that_clients_need():
 
 def test_a_concept_without_value_in_a_request_is_a_positive_and_one_with_zero_is_not():
     request = service_pb2.PostInputsRequest()
-    dialect.parse(b'{"inputs":[{"data":{"concepts":[{"id":"a"},{"id":"b","value":0},{"id":"c","value":null}]}}]}', request)
+    dialect.parse(
+        b'{"inputs":[{"data":{"concepts":[{"id":"a"},{"id":"b","value":0},{"id":"c","value":null}]}}]}', request
+    )
     assert [c.value for c in request.inputs[0].data.concepts] == [1.0, 0.0, 1.0]
 
 
 def test_the_spellings_that_clients_use_are_read():
     request = service_pb2.PostModelsRequest()
     dialect.parse(
-        b"""{"unknown": [1, {"a": 2}], "model": {"visibility": {"gettable": "PUBLIC"}, "modelTypeId": "visual-classifier",
+        b"""{"unknown": [1, {"a": 2}], "model": {"modelTypeId": "visual-classifier",
+            "visibility": {"gettable": "PUBLIC"},
             "trainInfo": {"params": {"num_epochs": 2, "deep": {"list": [1, null, "x"]}}},
             "output_info": {"output_config": {"closed_environment": "True", "max_concepts": "20"}}}}""",
         request,

@@ -45,7 +45,7 @@ def test_merging_free_form_objects(change, stored, after):
             {"key1": {"key2": {}}},
         ),
         ({"key1": True}, {"key1": V2, "key4": ["a"]}, {"key4": ["a"]}),
-        ({"key1": {"key2": False, "key3": True}, "key4": False}, {"key1": V2, "key4": [1]}, {"key1": {"key2": False}, "key4": False}),
+        ({"a": {"key2": False, "key3": True}, "b": False}, {"a": V2, "b": [1]}, {"a": {"key2": False}, "b": False}),
         ({"key1": {}}, {"key1": V2}, {"key1": V2}),
         ({"key1": {"key2": None}}, {"key1": V2}, {"key1": V2}),
         ({"tags": ["x"]}, {"tags": ["x", "y"]}, {"tags": ["y"]}),
@@ -92,7 +92,11 @@ def test_what_the_change_does_not_set_stays():
 
 @pytest.mark.parametrize(
     ("action", "after"),
-    [("merge", {"x": 1, "y": {"z": 3, "w": 2}}), ("overwrite", {"y": {"z": 3}}), ("remove", {"x": 1, "y": {"z": 3, "w": 2}})],
+    [
+        ("merge", {"x": 1, "y": {"z": 3, "w": 2}}),
+        ("overwrite", {"y": {"z": 3}}),
+        ("remove", {"x": 1, "y": {"z": 3, "w": 2}}),
+    ],
 )
 def test_metadata(action, after):
     stored, change = resources_pb2.Data(), resources_pb2.Data()

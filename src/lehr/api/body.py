@@ -34,6 +34,11 @@ class Body:
             return int(headers["content-length"])  # the HTTP parser has let only digits through
         return None if "transfer-encoding" in headers else 0
 
+    @property
+    def is_hopeless(self) -> bool:
+        """More is announced than would ever be read: not even to throw it away."""
+        return (self.announced or 0) > _LARGEST
+
     async def __aenter__(self) -> Body:
         return self
 

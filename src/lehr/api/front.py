@@ -30,9 +30,12 @@ from lehr.errors import CannotListen
 log = logging.getLogger("lehr.front")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_SWEEP_SECONDS = 5
 _GRACE_SECONDS = 10
 _BACKLOG = 2048
+_MAX_HEAD_BYTES = 256 * 1024
+"""Request line and headers together."""
+
+Action = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,8 @@ class Patience:
     """From connecting to the end of the first request's headers."""
     stalled_seconds: float = 120
     """Taking nothing of an answer that waits for it."""
+    look_seconds: float = 5
+    """Between two looks for such clients; a second at least."""
 
 
 class Front:
@@ -61,9 +66,9 @@ class Front:
         """Binds the port (0: any free one). `tls` is certificate chain and key, both PEM. Raises CannotListen."""
         self._patience = patience or Patience()
         self._sweep = _Sweep(self._patience.stalled_seconds)
+        self._server = _Server(self._config(app, grpc_socket, tls))
         self._listener = _bound(host, port)
         self.port: int = self._listener.getsockname()[1]
-        self._server = _Server(self._config(app, grpc_socket, tls))
         self._thread: threading.Thread | None = None
 
     def _config(self, app: Any, grpc_socket: Path, tls: tuple[Path, Path] | None) -> uvicorn.Config:
@@ -81,26 +86,33 @@ class Front:
             timeout_keep_alive=75,  # longer than clients keep theirs: the client closes first, and no request is lost
             timeout_graceful_shutdown=_GRACE_SECONDS,
             callback_notify=self._on_tick,
-            timeout_notify=_SWEEP_SECONDS,
+            timeout_notify=self._patience.look_seconds,  # type: ignore[arg-type]
         )
         config.load()
         config.ssl = _tls_context(*tls) if tls else None
         return config
 
-    def run(self, when_ready: Callable[[], None] | None = None) -> None:
+    def run(self, *, when_ready: Action | None = None, when_stopping: Action | None = None) -> None:
         """Serves until SIGINT or SIGTERM, or until `stop` from another thread.
 
-        `when_ready` is called once connections are accepted.
+        `when_ready` is called once connections are accepted. `when_stopping` is called, in a thread, when no new ones
+        are any more and before open ones are closed: stop the gRPC server there, so that its calls can end well.
         """
-        self._server.when_ready = when_ready
+        self._server.when_ready, self._server.when_stopping = when_ready, when_stopping
         self._server.run(sockets=[self._listener])
 
-    def start(self) -> None:
+    def start(self, *, when_stopping: Action | None = None) -> None:
         """Serves in a thread; returns once connections are accepted."""
-        self._thread = threading.Thread(target=self.run, name="front", daemon=True)
+        options = {"when_stopping": when_stopping}
+        self._thread = threading.Thread(target=self.run, kwargs=options, name="front", daemon=True)
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
             time.sleep(0.005)
+
+    @property
+    def connections(self) -> set[Any]:
+        """The open ones, as the protocols that hold them."""
+        return self._server.server_state.connections
 
     def stop(self) -> None:
         """Ends: no new connections, answers under way are finished for up to 10 s."""
@@ -109,13 +121,14 @@ class Front:
             self._thread.join()
 
     async def _on_tick(self) -> None:
-        self._sweep.drop_stalled(self._server.server_state.connections)
+        self._sweep.drop_stalled(self.connections)
 
 
 class _Server(uvicorn.Server):
     """uvicorn's, telling when it is ready."""
 
-    when_ready: Callable[[], None] | None = None
+    when_ready: Action | None = None
+    when_stopping: Action | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -135,6 +148,13 @@ class _Server(uvicorn.Server):
         if self.when_ready is not None:
             self.when_ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        if self.when_stopping is not None:
+            await asyncio.to_thread(self.when_stopping)
+        await super().shutdown(sockets)
+
 
 def _bound(host: str, port: int) -> socket.socket:
     try:
@@ -142,10 +162,14 @@ def _bound(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(_why_not(host, port, error)) from error
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         raise CannotListen(_why_not(host, port, error)) from error
     return listener
 
@@ -202,7 +226,7 @@ class Doorstep(asyncio.Protocol):
         if self._first.startswith(PREFACE):
             self._hand_over(Tunnel(self._grpc_socket, self._connections))
         elif not PREFACE.startswith(self._first):
-            self._hand_over(self._http())
+            self._hand_over(_Http(self._idle_seconds, **self._parts))
 
     def shutdown(self) -> None:
         """The server stops; nothing was asked here."""
@@ -216,16 +240,52 @@ class Doorstep(asyncio.Protocol):
         protocol.data_received(self._first)
         self._first = b""
 
-    def _http(self) -> HttpToolsProtocol:
-        protocol = HttpToolsProtocol(**self._parts)
-        asyncio.get_running_loop().call_later(self._idle_seconds, _drop_if_silent, protocol)
-        return protocol
 
+class _Http(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, with an end to heads that never end: in time, and in bytes."""
 
-def _drop_if_silent(protocol: HttpToolsProtocol) -> None:
-    """Ends a connection whose first request line and headers are still not all there."""
-    if protocol.cycle is None and not protocol.transport.is_closing():
-        protocol.transport.abort()
+    def __init__(self, idle_seconds: float, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._idle_seconds = idle_seconds
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._head_begins()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_begins()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_over()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._hang_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_over()
+        super().connection_lost(exc)
+
+    def _head_begins(self) -> None:
+        self._head_is_over()
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self._idle_seconds, self._hang_up)
+
+    def _head_is_over(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _hang_up(self) -> None:
+        self._head_is_over()
+        self.transport.abort()
 
 
 def _keep_alive(connection: socket.socket | None) -> None:

@@ -63,7 +63,7 @@ class GrpcFace:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         socket.unlink(missing_ok=True)  # left by a server that was killed
         self._server.add_insecure_port(f"unix:{socket}")
-        self._socket = socket
+        self.socket = socket
 
     def start(self) -> None:
         """Begins to answer; the health service says NOT_SERVING until told otherwise."""
@@ -81,7 +81,7 @@ class GrpcFace:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_seconds).wait()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._socket.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
 
     def _handlers(self) -> dict[str, Any]:
         return {name: self._handler(rpc) for name, rpc in RPCS.items()}

@@ -98,7 +98,10 @@ class RestFace:
             async with body:
                 return await self._answered(route.rpc, body, envelope, dict(zip(route.fields, values, strict=True)))
         except LehrError as error:
-            return _json_response(self.door.refuse(route.rpc, envelope, error))
+            response = _json_response(self.door.refuse(route.rpc, envelope, error))
+            if body.is_hopeless:
+                response.headers["connection"] = "close"
+            return response
 
     async def _answered(self, rpc: Rpc, body: Body, envelope: Envelope, path: dict[str, str]) -> Response:
         caller = None
