@@ -14,7 +14,7 @@ import pytest
 from channel_means import DEADLY, OUT_OF_MEMORY, REFUSED
 
 from lehr.errors import Busy, LehrError, Loading, ModelNotFound, UndecodableImage
-from lehr.serving.predictors import Predictors
+from lehr.serving.predictors import Predictors, slices
 from lehr.serving.supervision import pause_seconds
 
 LOADER = "channel_means:ChannelMeans.load"
@@ -60,9 +60,11 @@ def is_gone(pid):
 
 
 def test_until_a_process_serves_the_answer_is_loading(bundle):
-    with pytest.raises(Loading) as caught:
-        Predictors(1, loader=LOADER).predict(bundle, [picture(1)])
-    assert caught.value.code == 21355
+    for predictors in (Predictors(1, loader=LOADER), Predictors(1, loader="nowhere:Predictor.load")):
+        with pytest.raises(Loading) as caught:
+            predictors.predict(bundle, [picture(1)])
+        assert caught.value.code == 21355
+        assert not predictors.ready()
 
 
 def test_outputs_come_in_the_order_of_the_pictures(ready, bundle):
@@ -78,6 +80,14 @@ def test_a_request_is_cut_into_chunks_as_the_model_likes(ready, bundle):
     ready.predict(bundle, [picture(1)] * 10)
     assert forward_calls(ready) - before == 3
     assert (bundle / "chunks.txt").read_text().split()[-3:] == ["4", "4", "2"]
+
+
+def test_many_large_pictures_travel_in_parts(ready, bundle):
+    parts = list(slices([np.zeros((4096, 4096, 3), np.uint8)] * 3 + [picture(1)] * 5))
+    assert [len(part) for part in parts] == [1, 1, 6]
+    assert list(map(len, slices([picture(1)]))) == [1]
+    outputs = ready.predict(bundle, [np.full((8, 8, 3), value, np.uint8) for value in range(14, 60)])
+    assert outputs[:, 0].tolist() == list(range(14, 60))
 
 
 def test_requests_that_come_together_are_computed_together(ready, bundle):
@@ -227,7 +237,7 @@ def test_closing_ends_the_process_and_removes_the_socket(bundle, eventually):
 
 PARENT = f"""
 import time
-from lehr.serving.predictors import Predictors
+from lehr.serving.predictors import Predictors, slices
 predictors = Predictors(1, loader={LOADER!r})
 predictors.start()
 while not predictors.ready(): time.sleep(0.05)

@@ -18,9 +18,12 @@ from lehr.errors import Busy, Loading
 from lehr.serving import wire
 from lehr.serving.supervision import Supervised
 
+_STARTING = "The predictor is still starting. Try again in a moment."
 _STOPPED = "The predictor stopped while it worked on this request, and is being started again. Try again in a moment."
 _SILENT = "The predictor did not answer in time, and is being started again. Try again in a moment."
 _MAX_ANSWER_BYTES = 1 << 30
+_SLICE_BYTES = 64 << 20
+_MAX_BYTES_WAITING = 1 << 30
 
 
 class Predictors:
@@ -40,13 +43,13 @@ class Predictors:
         A process that is silent for `patience_seconds` beyond a request's timeout is killed and started again.
         `loader` names what loads a bundle's folder: `package.module:callable`.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="lehr-"))  # mkdtemp: mode 0700, nobody else may connect
+        self._count = count
+        self._options = ["--memory-bytes", str(memory_bytes), "--loader", loader, "--nice", "5"]
         self._max_waiting = max_waiting
+        self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
-        options = ["--memory-bytes", str(memory_bytes), "--loader", loader, "--nice", "5"]
-        self._processes = [
-            _Process(self._folder / f"{number}.sock", options, patience_seconds) for number in range(count)
-        ]
+        self._folder: Path | None = None
+        self._processes: list[_Process] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -56,8 +59,12 @@ class Predictors:
         self.close()
 
     def start(self) -> None:
-        """Returns at once; the processes come up in the background."""
-        for process in self._processes:
+        """Returns at once; the processes come up in the background. Call it once."""
+        assert self._folder is None, "started twice"
+        self._folder = Path(tempfile.mkdtemp(prefix="lehr-"))  # mkdtemp: mode 0700, nobody else may connect
+        for number in range(self._count):
+            process = _Process(self._folder / f"{number}.sock", self._options, self._patience_seconds)
+            self._processes.append(process)
             process.supervised.start()
 
     def ready(self) -> bool:
@@ -74,13 +81,17 @@ class Predictors:
         assert all(picture.dtype == np.uint8 and picture.ndim == 3 for picture in pixels), (
             "pictures are uint8 [h, w, 3]"
         )
+        outputs = [self._predict(bundle.resolve(), part, timeout) for part in slices(pixels)]
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _predict(self, bundle: Path, pixels: Sequence[np.ndarray], timeout: float) -> np.ndarray:
         order = {
             "op": "predict",
-            "bundle": str(bundle.resolve()),
+            "bundle": str(bundle),
             "shapes": [picture.shape for picture in pixels],
             "seconds": timeout,
         }
-        with self._admitted(str(bundle)) as process:
+        with self._admitted(str(bundle), sum(picture.nbytes for picture in pixels)) as process:
             reply, payload = process.ask(order, pixels)
         return payload.view(np.dtype(reply["dtype"])).reshape(reply["shape"])
 
@@ -99,25 +110,34 @@ class Predictors:
         """Ends the processes; requests under way hear Busy."""
         for process in self._processes:
             process.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextmanager
-    def _admitted(self, bundle: str) -> Iterator[_Process]:
+    def _admitted(self, bundle: str, num_bytes: int) -> Iterator[_Process]:
         """The process to ask: the least busy, and among equals one that has served this model before."""
         with self._lock:
-            serving = [process for process in self._processes if process.supervised.is_ready]
-            if not serving:
-                raise Loading("The predictor is still starting. Try again in a moment.")
-            if sum(process.num_waiting for process in self._processes) >= self._max_waiting:
-                raise Busy(f"{self._max_waiting} predictions are waiting already. Try again in a moment.")
-            process = min(serving, key=lambda process: (process.num_waiting, bundle not in process.bundles))
+            process = self._chosen(bundle)
             process.num_waiting += 1
+            process.bytes_waiting += num_bytes
             process.bundles.add(bundle)
         try:
             yield process
         finally:
             with self._lock:
                 process.num_waiting -= 1
+                process.bytes_waiting -= num_bytes
+
+    def _chosen(self, bundle: str) -> _Process:
+        """Raises Loading when no process serves, Busy when too much is waiting."""
+        serving = [process for process in self._processes if process.supervised.is_ready]
+        if not serving:
+            raise Loading(_STARTING)
+        num_waiting = sum(process.num_waiting for process in self._processes)
+        bytes_waiting = sum(process.bytes_waiting for process in self._processes)
+        if num_waiting >= self._max_waiting or bytes_waiting >= _MAX_BYTES_WAITING:
+            raise Busy(f"{num_waiting} predictions are waiting already. Try again in a moment.")
+        return min(serving, key=lambda process: (process.num_waiting, bundle not in process.bundles))
 
 
 class _Process:
@@ -126,6 +146,7 @@ class _Process:
     def __init__(self, path: Path, options: Sequence[str], patience_seconds: float) -> None:
         self.supervised = Supervised("lehr.serving.predictor_process", ["--socket", str(path), *options])
         self.num_waiting = 0
+        self.bytes_waiting = 0
         self.bundles: set[str] = set()
         self._path = path
         self._patience_seconds = patience_seconds
@@ -138,7 +159,7 @@ class _Process:
         try:
             connection = self._connection(num_starts)
         except OSError:
-            raise Loading("The predictor is still starting. Try again in a moment.") from None
+            raise Loading(_STARTING) from None
         try:
             wire.send(connection, order, *parts, deadline=deadline)
             reply, payload = wire.receive(connection, max_bytes=_MAX_ANSWER_BYTES, deadline=deadline)
@@ -178,3 +199,14 @@ class _Process:
             connection.close()
             raise
         return connection
+
+
+def slices(pixels: Sequence[np.ndarray]) -> Iterator[Sequence[np.ndarray]]:
+    """`pixels` in order, in parts of at most 64 MiB or one picture, so that a request's memory is bounded."""
+    start, num_bytes = 0, 0
+    for end, picture in enumerate(pixels):
+        if end > start and num_bytes + picture.nbytes > _SLICE_BYTES:
+            yield pixels[start:end]
+            start, num_bytes = end, 0
+        num_bytes += picture.nbytes
+    yield pixels[start:]

@@ -46,9 +46,7 @@ def receive(sock: socket.socket, *, max_bytes: int, deadline: float | None = Non
     header_size, size = _PREFIX.unpack(_exactly(sock, _PREFIX.size, deadline).data)
     if header_size > MAX_HEADER_BYTES or size > max_bytes:
         raise HangUpError(f"a message of {header_size} + {size} bytes, where at most {max_bytes} were expected")
-    header = json.loads(_exactly(sock, header_size, deadline).tobytes())
-    if not isinstance(header, dict):
-        raise HangUpError("a message without a header")
+    header = _parsed(_exactly(sock, header_size, deadline).tobytes())
     return header, _exactly(sock, size, deadline)
 
 
@@ -70,6 +68,16 @@ def raise_described(header: dict[str, Any]) -> None:
 
 def _view(part: Part) -> memoryview:
     return np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else memoryview(part)
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise HangUpError("a message whose header is no JSON") from error
+    if not isinstance(header, dict):
+        raise HangUpError("a message whose header is no object")
+    return header
 
 
 def _exactly(sock: socket.socket, size: int, deadline: float | None) -> np.ndarray:
