@@ -1,0 +1,215 @@
+"""A trained model as a folder, complete in itself: weights, facts, and the form that serves it.
+
+    model.json         format, template, form, concepts, preprocessing, thresholds, metrics, versions, warnings, serving
+    model.safetensors  the network's weights
+    evaluation.json    everything measured on the held-out items (absent without any)
+    model.onnx, openvino.xml, openvino.bin   the CPU form, absent when it does not compute what torch computes
+
+Reading needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lehr.errors import LehrError
+from lehr.learn.metrics.classification import Evaluation
+from lehr.learn.openvino_form import CHUNK, ONNX_FILE, OPENVINO_FILE, OpenvinoNet, cpu_precision, export
+from lehr.learn.preprocessing import Preprocessing
+from lehr.learn.views import averaged
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lehr.learn.checkpoint import State
+    from lehr.learn.data.dataset import Data
+    from lehr.learn.recipe import Recipe
+    from lehr.learn.serving_net import ServingNet
+
+FORMAT = 1
+TOLERANCE = {"bf16": 0.05, "f32": 0.002}
+"""Largest difference of any probability from torch's in float32 at which a served precision is accepted."""
+_COMPARED_ITEMS = 64
+
+
+class BundleDamaged(LehrError):
+    """A model folder that is not whole, or of a format this Lehr does not know."""
+
+    code = 21102
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """What model.json says."""
+
+    folder: Path
+    template: str
+    form: Mapping[str, Any]
+    concepts: tuple[str, ...]
+    preprocessing: Preprocessing
+    thresholds: Mapping[str, float]
+    """Per concept the probability at which F1 was largest on the held-out items; empty without any."""
+    metrics: Mapping[str, Any]
+    """One line of figures, see Evaluation.summary; empty without held-out items."""
+    serving: Mapping[str, Any]
+    """"form" ("openvino" or "torch"), "precision", "largest_difference" per tried precision."""
+    output: str
+    """"probabilities" or "embedding"."""
+    details: Mapping[str, Any]
+    """All of model.json."""
+
+
+def write_bundle(recipe: Recipe, data: Data, state: State, evaluation: Evaluation | None, folder: Path) -> Bundle:
+    """Writes the model as it was at `state`. The folder appears whole, by one rename, and must not exist before."""
+    from lehr.learn.loop import trained_net
+    from lehr.learn.serving_net import ServingNet
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        net = trained_net(recipe, data, state)
+        _write_weights(net, partial)
+        serving = _serving_form(ServingNet(net, recipe.preprocessing, recipe.activation), recipe, data, partial)
+        if evaluation:
+            (partial / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
+        details = _details(recipe, data, state, evaluation) | {"serving": serving}
+        (partial / "model.json").write_text(json.dumps(details, indent=1))
+        _sync(partial)
+        partial.chmod(0o755)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read_bundle(folder)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Reads model.json. Raises BundleDamaged when it is missing, broken or of another format."""
+    try:
+        details = json.loads((folder / "model.json").read_text())
+    except (OSError, ValueError) as error:
+        raise BundleDamaged(f"{folder} is no model folder: model.json cannot be read ({error}).") from error
+    if details.get("format") != FORMAT:
+        raise BundleDamaged(f"{folder} has format {details.get('format')}; this Lehr reads format {FORMAT}.")
+    return Bundle(
+        folder=folder,
+        template=details["template"],
+        form=details["form"],
+        concepts=tuple(details["concepts"]),
+        preprocessing=Preprocessing.from_json(details["preprocessing"]),
+        thresholds=details["thresholds"],
+        metrics=details["metrics"],
+        serving=details["serving"],
+        output=details["output"],
+        details=details,
+    )
+
+
+def read_evaluation(folder: Path) -> Evaluation | None:
+    """All figures of the held-out items; None when there were none."""
+    path = folder / "evaluation.json"
+    return Evaluation.from_json(json.loads(path.read_text())) if path.is_file() else None
+
+
+def _write_weights(net: nn.Module, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "model.safetensors").chmod(0o644)
+
+
+def _serving_form(net: ServingNet, recipe: Recipe, data: Data, folder: Path) -> dict[str, Any]:
+    """Exports, compares with torch in float32 on real pictures, and keeps the fastest precision that agrees."""
+    pictures = _compared_pictures(recipe, data)
+    try:
+        export(net, recipe.preprocessing.side, folder)
+        differences = {name: _largest_difference(net, folder, name, pictures) for name in _precisions()}
+        reason = "its outputs differ too much from torch's"
+    except Exception as error:  # any exporter's failure leaves torch, which always serves
+        differences, reason = {}, f"it could not be made ({type(error).__name__}: {str(error)[:200]})"
+    accepted = next((name for name, value in differences.items() if value <= TOLERANCE[name]), None)
+    if accepted is None:
+        for name in (ONNX_FILE, OPENVINO_FILE, "openvino.bin"):
+            (folder / name).unlink(missing_ok=True)
+        return {"form": "torch", "precision": "f32", "largest_difference": differences, "why": f"no OpenVINO: {reason}"}
+    return {"form": "openvino", "precision": accepted, "largest_difference": differences, "items": len(pictures)}
+
+
+def _precisions() -> list[str]:
+    return ["bf16", "f32"] if cpu_precision() == "bf16" else ["f32"]
+
+
+def _compared_pictures(recipe: Recipe, data: Data) -> list[np.ndarray]:
+    """Held-out pictures, or training ones where there are none, spread evenly over the content."""
+    candidates = data.held_indices if data.num_held_out else data.train_indices
+    chosen = candidates[np.linspace(0, len(candidates) - 1, min(_COMPARED_ITEMS, len(candidates))).astype(int)]
+    return [recipe.preprocessing.crops(data.pack.pixels(row)) for row in data.rows_N[chosen]]
+
+
+def _largest_difference(net: ServingNet, folder: Path, precision: str, pictures: list[np.ndarray]) -> float:
+    from lehr.learn.device import Device
+    from lehr.learn.serving_net import run
+
+    exact = Device(name="cpu", is_bf16=False, threads=1)
+    served = OpenvinoNet(folder, precision)
+    expected = averaged(lambda crops: run(net, crops, exact), pictures, CHUNK)
+    found = averaged(served, pictures, CHUNK)
+    difference = np.abs(np.stack(expected) - np.stack(found)).max()
+    return float(difference) if np.isfinite(difference) else float("inf")
+
+
+def _details(recipe: Recipe, data: Data, state: State, evaluation: Evaluation | None) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "template": recipe.template,
+        "form": dict(recipe.form),
+        "concepts": list(recipe.problem.concepts),
+        "net": {"name": recipe.net.name, "arguments": dict(recipe.net.arguments)},
+        "output": "probabilities",
+        "activation": recipe.activation,
+        "preprocessing": recipe.preprocessing.to_json(),
+        "thresholds": evaluation.thresholds if evaluation else {},
+        "metrics": evaluation.summary() if evaluation else {},
+        "history": state.facts["history"],
+        "pretrained": dict(recipe.provenance),
+        "data": {
+            "fingerprint": data.fingerprint,
+            "num_train": data.num_train,
+            "num_held_out": data.num_held_out,
+            "positives": dict(zip(recipe.problem.concepts, recipe.problem.positives, strict=True)),
+        },
+        "warnings": [*recipe.notices, *(finding.text for finding in data.findings)],
+        "seed": recipe.seed,
+        "device": {"name": recipe.problem.device.name, "threads": recipe.problem.device.threads},
+        "versions": {name: _version(name) for name in ("lehr", "torch", "timm", "openvino", "numpy", "pillow")}
+        | {"python": platform.python_version()},
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _sync(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

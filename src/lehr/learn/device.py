@@ -1,0 +1,69 @@
+"""Where and how precisely to compute: the processor or a CUDA device, bfloat16 where the hardware has it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+
+from lehr.errors import InvalidRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One compute device. On a CPU the number of threads is part of the result: sums are split among them."""
+
+    name: str
+    """"cpu", "cuda:0", …"""
+    is_bf16: bool
+    """Convolutions and products run in bfloat16; losses, norms and weights stay in float32."""
+    threads: int
+
+    @property
+    def is_cuda(self) -> bool:
+        """True on an NVIDIA (or ROCm) device."""
+        return self.name.startswith("cuda")
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Mixed precision for a forward pass; does nothing where bfloat16 is not worth it."""
+        kind = "cuda" if self.is_cuda else "cpu"
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.is_bf16)
+
+    def prepare(self) -> None:
+        """Sets this process's thread count and convolution search; call before computing."""
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        if self.is_cuda:
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
+
+
+def choose_device(name: str = "auto", threads: int | None = None) -> Device:
+    """ "auto" is the first CUDA device, else the CPU. Raises InvalidRequest when the named device is not there."""
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = "cuda:0"
+    if name.startswith("cuda"):
+        _check_cuda(name)
+        is_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif name == "cpu":
+        is_bf16 = cpu_has_bf16()
+    else:
+        raise InvalidRequest(f"There is no device {name!r}; there are: auto, cpu, cuda, cuda:0, cuda:1, …")
+    return Device(name=name, is_bf16=is_bf16, threads=threads or torch.get_num_threads())
+
+
+def cpu_has_bf16() -> bool:
+    """True when this CPU computes bfloat16 in hardware (avx512_bf16 or AMX); elsewhere it is emulated, and slow."""
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check)
+
+
+def _check_cuda(name: str) -> None:
+    count = torch.cuda.device_count()
+    number = name.removeprefix("cuda:")
+    if not number.isdigit() or int(number) >= count:
+        available = ", ".join(f"cuda:{i}" for i in range(count)) or "no CUDA device"
+        raise InvalidRequest(f"There is no device {name!r} here; there are: cpu, {available}.")

@@ -1,0 +1,131 @@
+"""What is trained on: items with their concepts, and what is worth knowing about a set of them before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lehr.errors import NoPositives, NoTrainingData, SingleClass, TrainingStopped
+from lehr.learn.data.order import DataOrder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One picture and what is said about it."""
+
+    id: str
+    sha256: str
+    """Of the bytes, hexadecimal: pictures are packed and split by it."""
+    read: Callable[[], bytes] = field(repr=False, compare=False)
+    """Fetches the bytes."""
+    positives: frozenset[str]
+    """Ids of the concepts that are true of it."""
+    negatives: frozenset[str] = frozenset()
+    """Ids of the concepts that were said to be false of it."""
+    split: str = ""
+    """"train", "test", or "" where nobody said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something worth knowing before the training is over."""
+
+    kind: str
+    """"unreadable", "no_positives", "few_positives", "imbalance", "background", "near_duplicates" or "no_held_out"."""
+    text: str
+    """The sentence for the person."""
+    concepts: tuple[str, ...] = ()
+    item_ids: tuple[str, ...] = ()
+
+
+FEW_POSITIVES = 10
+"""Below this many positives a concept is not expected to be learned well."""
+
+IMBALANCE = 20.0
+"""From this ratio between the most and the least frequent concept on, balanced sampling is suggested."""
+
+
+def chosen(order: DataOrder, items: Sequence[Item]) -> tuple[Item, ...]:
+    """The items that take part: with a closed environment only those that carry one of the order's concepts.
+
+    Softmax needs one positive concept per item, so the others are left out there in any case.
+    Raises NoTrainingData, NoPositives, SingleClass, or TrainingStopped (several concepts per item under softmax).
+    """
+    concepts = set(order.concepts)
+    if not items:
+        raise NoTrainingData("There are no items to train on: add inputs with concepts, or choose another dataset.")
+    if order.exclusive and len(concepts) < 2:
+        raise SingleClass(
+            f"With logreg 0 (softmax) one concept alone ({order.concepts[0]!r}) is always certain: "
+            "add a second concept, or set logreg to 1."
+        )
+    positive = [item for item in items if item.positives & concepts]
+    if not positive:
+        raise NoPositives(_no_positives(order, items))
+    if order.exclusive:
+        _check_exclusive(concepts, positive)
+        return tuple(positive)
+    if order.closed_environment:
+        return tuple(item for item in items if (item.positives | item.negatives) & concepts)
+    return tuple(items)
+
+
+def _check_exclusive(concepts: set[str], items: Sequence[Item]) -> None:
+    several = [item.id for item in items if len(item.positives & concepts) > 1]
+    if several:
+        raise TrainingStopped(
+            f"{len(several)} items carry more than one concept ({', '.join(several[:5])}{', …' * (len(several) > 5)}), "
+            "but with logreg 0 (softmax) exactly one can be true: set logreg to 1, or correct these items."
+        )
+
+
+def _no_positives(order: DataOrder, items: Sequence[Item]) -> str:
+    concepts = set(order.concepts)
+    refused = [item for item in items if item.negatives & concepts]
+    named = ", ".join(repr(concept) for concept in order.concepts[:5]) + (", …" if len(order.concepts) > 5 else "")
+    if refused:
+        return (
+            f"{len(refused)} of {len(items)} items name the model's concepts ({named}), but every one with the "
+            "value 0, which says that the concept is absent. Over gRPC an unset value is 0: send value 1 for what is "
+            "present."
+        )
+    present = sorted({concept for item in items for concept in item.positives})
+    found = (
+        f"they carry: {', '.join(present[:10])}{', …' * (len(present) > 10)}" if present else "they carry no concept"
+    )
+    return (
+        f"None of {len(items)} items carries one of the model's concepts ({named}); {found}. "
+        "Annotate some with value 1."
+    )
+
+
+def findings_of_counts(order: DataOrder, positives: Sequence[int], num_background: int) -> list[Finding]:
+    """What the numbers of positives per concept say. `positives` counts training items, in the order's order."""
+    counts = dict(zip(order.concepts, positives, strict=True))
+    none = [concept for concept, count in counts.items() if count == 0]
+    few = [concept for concept, count in counts.items() if 0 < count < FEW_POSITIVES]
+    findings = []
+    if none:
+        findings.append(_finding("no_positives", none, "have no positive example and will be predicted near 0", counts))
+    if few:
+        findings.append(
+            _finding("few_positives", few, f"have fewer than {FEW_POSITIVES} positive examples: expect little", counts)
+        )
+    present = [count for count in counts.values() if count]
+    if present and max(present) >= IMBALANCE * min(present):
+        text = (
+            f"The most frequent concept has {max(present)} positives, the least frequent {min(present)}: "
+            "balanced_sampling may help the rare ones."
+        )
+        findings.append(Finding(kind="imbalance", text=text))
+    if num_background:
+        text = f"{num_background} items without any of the model's concepts train too, as background."
+        findings.append(Finding(kind="background", text=text))
+    return findings
+
+
+def _finding(kind: str, concepts: Sequence[str], words: str, counts: dict[str, int]) -> Finding:
+    named = ", ".join(f"{concept} ({counts[concept]})" for concept in concepts[:10])
+    more = f" and {len(concepts) - 10} more" if len(concepts) > 10 else ""
+    subject = "concept" if len(concepts) == 1 else "concepts"
+    return Finding(kind=kind, text=f"{len(concepts)} {subject} {words}: {named}{more}.", concepts=tuple(concepts))

@@ -1,0 +1,171 @@
+"""Training from a folder and predicting files, with no server: what `lehr train` and `lehr predict` call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lehr.errors import InvalidInput, LehrError
+from lehr.learn.bundle import Bundle, write_bundle
+from lehr.learn.data.dataset import Data, build_data
+from lehr.learn.data.decode import decode
+from lehr.learn.data.order import DataOrder
+from lehr.learn.data.packs import Packs
+from lehr.learn.events import EpochEnded, Stepped
+from lehr.learn.folder import read_folder
+from lehr.learn.predictor import Predictor
+from lehr.learn.problem import Problem
+from lehr.learn.progress import Progress
+
+if TYPE_CHECKING:
+    from lehr.learn.recipe import Recipe
+
+
+class RecipeBook(Protocol):
+    """A template, as far as a training needs it."""
+
+    name: str
+
+    def data_order(self, form: Any, concepts: Sequence[str], closed_environment: bool = False) -> DataOrder:
+        """What a training with `form` wants from its data."""
+        ...
+
+    @property
+    def recipe(self) -> Callable[[Any, Problem], Recipe]:
+        """(form, problem) -> recipe."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOrder:
+    """Where to train from and to."""
+
+    data: Path
+    """Folder of class folders, see folder.py."""
+    out: Path
+    """Model folder to write; must not exist."""
+    cache: Path
+    """Folder of packs."""
+    device: str = "auto"
+    weights: Path | None = None
+    """Folder of extra pretrained weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One picture's concepts, the most probable first."""
+
+    path: Path
+    concepts: tuple[tuple[str, float], ...]
+    """(concept, probability)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A picture that could not be predicted, and why."""
+
+    path: Path
+    why: str
+
+
+def train_folder(
+    template: RecipeBook,
+    form: Any,  # the template's own
+    order: FolderOrder,
+    *,
+    say: Callable[[str], None] = print,
+    show: Callable[[str], None] = lambda line: None,
+) -> Bundle:
+    """Reads, packs, trains, evaluates and writes the model. `say` gets lines to keep, `show` one that is overwritten.
+
+    Raises InvalidInput, TrainingStopped and its kin, with the sentence for the person.
+    """
+    if order.out.exists():
+        raise InvalidInput(f"{order.out} exists already; name a folder that does not.")
+    items = read_folder(order.data)
+    concepts = sorted({concept for item in items for concept in item.positives})
+    say(f"{len(items)} pictures of {len(concepts)} concepts in {order.data}")
+    data = build_data(
+        template.data_order(form, concepts),
+        items,
+        packs=Packs(order.cache),
+        on_progress=lambda done, total: show(f"reading pictures {done}/{total}"),
+    )
+    say(f"{data.num_train} to train on, {data.num_held_out} held out")
+    return _trained(template, form, data, order, (say, show))
+
+
+def predict_files(model: Path, images: Sequence[Path], device: str = "auto") -> list[Prediction | Unreadable]:
+    """Predicts picture files with a model folder, in order."""
+    predictor = Predictor.load(model, device)
+    return [_predicted(predictor, path) for path in images]
+
+
+def _predicted(predictor: Predictor, path: Path) -> Prediction | Unreadable:
+    try:
+        pixels = decode(path.read_bytes(), shorter_side=predictor.image_size).pixels
+    except LehrError as error:
+        return Unreadable(path=path, why=error.details)
+    except OSError as error:
+        return Unreadable(path=path, why=str(error))
+    values = [float(value) for value in predictor.predict([pixels])[0]]
+    ranked = sorted(zip(predictor.concepts, values, strict=True), key=lambda pair: -pair[1])
+    return Prediction(path=path, concepts=tuple(ranked))
+
+
+def _trained(
+    template: RecipeBook,
+    form: Any,
+    data: Data,
+    order: FolderOrder,
+    voices: tuple[Callable[[str], None], Callable[[str], None]],
+) -> Bundle:
+    from lehr.learn.device import choose_device
+    from lehr.learn.evaluate import evaluate
+    from lehr.learn.loop import train
+
+    say, show = voices
+    device = choose_device(order.device)
+    recipe = template.recipe(form, data.problem(device, order.weights))
+    say(f"training {template.name} on {device.name} ({device.threads} threads, {'bf16' if device.is_bf16 else 'f32'})")
+    progress, began = Progress(), time.monotonic()
+    for event in train(recipe, data):
+        line = progress.update(event)
+        if line.text:
+            say(line.text)
+        elif isinstance(event, Stepped):
+            show(bar(event, line.seconds_left))
+        if isinstance(event, EpochEnded) and event.epoch == event.num_epochs:
+            state = event.state()
+    evaluation = evaluate(recipe, data, state) if data.num_held_out else None
+    bundle = write_bundle(recipe, data, state, evaluation, order.out)
+    say(f"{order.out} written after {time.monotonic() - began:.0f} s; {summary_text(bundle)}")
+    return bundle
+
+
+def bar(event: Stepped, seconds_left: int | None) -> str:
+    """[######------] 53 %  epoch 6/10  loss 0.412  9 s left."""
+    share = event.step / event.num_steps
+    filled = round(24 * share)
+    left = "" if seconds_left is None else f"  {duration(seconds_left)} left"
+    drawn = "#" * filled + "-" * (24 - filled)
+    return f"[{drawn}] {100 * share:3.0f} %  epoch {event.epoch}/{event.num_epochs}  loss {event.loss:.3f}{left}"
+
+
+def duration(seconds: int) -> str:
+    """9 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def summary_text(bundle: Bundle) -> str:
+    """What the held-out items say, and how the model will be served."""
+    accuracy = bundle.metrics.get("top1_accuracy")
+    found = f"held-out accuracy {accuracy:.4f}" if accuracy is not None else "no held-out items to judge it by"
+    return f"{found}; served by {bundle.serving['form']} ({bundle.serving['precision']})"

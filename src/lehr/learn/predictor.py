@@ -1,0 +1,92 @@
+"""Answers with a trained model from its folder. On a CPU through OpenVINO, without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lehr.learn.bundle import Bundle, read_bundle
+from lehr.learn.openvino_form import CHUNK, OpenvinoNet, cpu_precision
+from lehr.learn.views import averaged
+
+_TORCH_CHUNK_CUDA = 128
+
+Run = Callable[[np.ndarray], np.ndarray]
+"""uint8 [N, S, S, 3] -> float32 [N, K]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A loaded model. Safe to call from several threads; the caller batches."""
+
+    bundle: Bundle
+    run: Run
+    chunk: int
+    """Most crops in one call of `run`."""
+    form: str
+    """"openvino bf16", "openvino f32", "torch cpu", "torch cuda:0", …"""
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto", threads: int | None = None) -> Predictor:
+        """Opens a model folder. "auto": the first CUDA device, else the CPU.
+
+        Raises BundleDamaged when the folder is no whole model.
+        """
+        bundle = read_bundle(folder)
+        on_cpu = device == "cpu" or (device == "auto" and not _has_cuda())
+        if on_cpu and bundle.serving["form"] == "openvino":
+            allowed = bundle.serving["precision"]
+            precision = allowed if allowed == "f32" or cpu_precision() == "bf16" else "f32"
+            run = OpenvinoNet(folder, precision, threads)
+            return cls(bundle=bundle, run=run, chunk=CHUNK, form=f"openvino {precision}")
+        return _load_torch(bundle, device, threads)
+
+    @property
+    def image_size(self) -> int:
+        """Decode pictures so that their shorter side is this."""
+        return self.bundle.preprocessing.image_size
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Ids, in the order of the outputs."""
+        return self.bundle.concepts
+
+    @property
+    def output(self) -> str:
+        """ "probabilities" or "embedding"."""
+        return self.bundle.output
+
+    def predict(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """float32 [K] per picture, in order. `pixels`: uint8 [H, W, 3] each, of any size (resized here if need be)."""
+        pictures = [self.bundle.preprocessing.crops(picture) for picture in pixels]
+        return averaged(self.run, pictures, self.chunk)
+
+
+def _has_cuda() -> bool:
+    """Whether an NVIDIA driver is there, without importing torch."""
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+
+
+def _load_torch(bundle: Bundle, device: str, threads: int | None) -> Predictor:
+    import torch
+    from safetensors.torch import load_file
+
+    from lehr.learn.device import choose_device
+    from lehr.learn.nets.catalogue import build
+    from lehr.learn.serving_net import ServingNet, run
+
+    chosen = choose_device(device, threads)
+    chosen.prepare()
+    net = build(bundle.details["net"]["name"], bundle.details["net"]["arguments"])
+    net.load_state_dict(load_file(bundle.folder / "model.safetensors"))
+    net = net.to(memory_format=torch.channels_last)
+    serving = ServingNet(net, bundle.preprocessing, bundle.details["activation"]).to(chosen.name)
+    return Predictor(
+        bundle=bundle,
+        run=lambda crops: run(serving, crops, chosen),
+        chunk=_TORCH_CHUNK_CUDA if chosen.is_cuda else CHUNK,
+        form=f"torch {chosen.name}",
+    )

@@ -1,0 +1,70 @@
+"""From a decoded picture to the crops that a network sees at prediction; kept with every trained model. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lehr.learn.data.crops import View
+
+CENTER = (View(),)
+BOTH_ENDS = (View(position=0.0), View(position=1.0))
+"""The two ends of the longer side: our reading of the crop type "sorta2"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Shorter side resized to `image_size`, a crop of `side` x `side` per view, then (x / 255 - mean) / std."""
+
+    image_size: int
+    side: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    views: tuple[View, ...] = CENTER
+    """The outputs of all views are averaged."""
+
+    def __post_init__(self) -> None:
+        assert self.side <= self.image_size, f"crops of {self.side} do not fit pictures of {self.image_size}"
+
+    def crops(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 [V, side, side, 3]: the different views of one uint8 [H, W, 3] picture of any size."""
+        pixels = self._resized(pixels)
+        height, width = pixels.shape[:2]
+        found: dict[tuple[int, int, bool], np.ndarray] = {}
+        for view in self.views:
+            top, left = view.corner(height, width, self.side)
+            crop = pixels[top : top + self.side, left : left + self.side]
+            found[top, left, view.is_mirrored] = crop[:, ::-1] if view.is_mirrored else crop
+        return np.stack(list(found.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """As kept in model.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of `to_json`."""
+        return cls(
+            image_size=values["image_size"],
+            side=values["side"],
+            mean=tuple(values["mean"]),
+            std=tuple(values["std"]),
+            views=tuple(View(**view) for view in values["views"]),
+        )
+
+    def _resized(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = pixels.shape[:2]
+        if min(height, width) == self.image_size:
+            return pixels
+        scale = self.image_size / min(height, width)
+        size = (max(self.image_size, round(width * scale)), max(self.image_size, round(height * scale)))
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def with_mirrors(views: tuple[View, ...]) -> tuple[View, ...]:
+    """Each view, and each view mirrored."""
+    return views + tuple(View(position=view.position, is_mirrored=True) for view in views)

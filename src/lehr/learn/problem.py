@@ -1,0 +1,24 @@
+"""What a template needs to know before it can make a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lehr.learn.device import Device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """The task in numbers, and the machine."""
+
+    concepts: tuple[str, ...]
+    num_items: int
+    """Training items."""
+    positives: tuple[int, ...]
+    """Training items of each concept."""
+    device: Device
+    weights: Path | None = None
+    """Folder of extra pretrained weights."""

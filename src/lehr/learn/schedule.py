@@ -1,0 +1,50 @@
+"""How the step size changes over a run: pure functions of the position, counted in epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Schedule = Callable[[float], float]
+"""Position in epochs (2.5: in the middle of the third) -> factor of the step size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """Constant for `init_epochs`, then multiplied by `decay` every `step_epochs`."""
+
+    init_epochs: int
+    step_epochs: int
+    decay: float
+
+    def __call__(self, epochs: float) -> float:
+        """Changes at whole epochs only."""
+        return self.decay ** num_drops(int(epochs), self.init_epochs, self.step_epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triangle:
+    """Up in a straight line from `start` to 1 at `peak` of the run, then down to `end`."""
+
+    num_epochs: int
+    start: float = 0.2
+    peak: float = 0.23
+    end: float = 0.07
+
+    def __call__(self, epochs: float) -> float:
+        """Changes at every step."""
+        done = min(epochs / self.num_epochs, 1.0)
+        if done < self.peak:
+            return self.start + (1.0 - self.start) * done / self.peak
+        return 1.0 + (self.end - 1.0) * (done - self.peak) / (1.0 - self.peak)
+
+
+def num_drops(epoch: int, init_epochs: int, step_epochs: int) -> int:
+    """How often the step size has dropped in epoch `epoch` (from 0)."""
+    return 0 if epoch < init_epochs else 1 + (epoch - init_epochs) // step_epochs
+
+
+def default_decay(num_epochs: int, init_epochs: int, step_epochs: int) -> float:
+    """A tenth per drop, but over a whole run never below a thousandth: max(0.1, 10^(-3 / drops))."""
+    drops = num_drops(num_epochs - 1, init_epochs, step_epochs)
+    return max(0.1, 10.0 ** (-3.0 / drops)) if drops else 0.1

@@ -1,0 +1,133 @@
+"""A small network for small pictures, trained from scratch in seconds to minutes; the hello world of deep training.
+
+Network and recipe after airbench94 (arXiv 2404.00498), in our own code; see learn/nets/airbench.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from lehr.hyperparameters import knob, resolved_lrate
+from lehr.learn.schedule import Schedule, Triangle
+from lehr.templates.classifier_form import DETECTOR_KNOBS, ClassifierForm
+from lehr.templates.template import Template
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lehr.learn.learners.pixels import PixelLearner, Preparation
+    from lehr.learn.problem import Problem
+    from lehr.learn.recipe import Recipe
+
+_WHITENING_ITEMS = 5000
+_SMOOTHING = 0.2
+
+
+class Cifar10Form(ClassifierForm):
+    """The advertised knobs of classification_cifar10_v1 with their public ranges; num_epochs needs no 65."""
+
+    meaningless: ClassVar[Mapping[str, str]] = {
+        **DETECTOR_KNOBS,
+        "base_gradient_multiplier": "the network has no pre-initialised base, all of it starts from scratch",
+        "pretrained_weights": "the network has no pre-initialised base, all of it starts from scratch",
+    }
+
+    num_gpus: int = knob(1, minimum=0, maximum=1, step=1)
+    """Accepted for old clients; a GPU is used when there is one."""
+    image_size: int = knob(32, minimum=32, maximum=1024, step=16)
+    """Size of the images: their shorter side in pixels. Training reads random crops of this size."""
+    batch_size: int = knob(128, minimum=1, maximum=128, step=1)
+    """Number of images in one update of the network."""
+    num_epochs: int = knob(10, minimum=1, maximum=200, step=1)
+    """Total number of epochs: passes over the training items (or over num_items_per_epoch of them)."""
+    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1)
+    """Number of epochs to run at the initial learning rate, before its first drop; where neither this nor step_epochs
+    is set, the rate climbs for the first quarter of the run and falls in a straight line after."""
+    per_item_lrate: float | None = knob(0.001465, minimum=0.0)
+    """Learning rate per item: lrate = batch_size * per_item_lrate."""
+    width_multiplier: float = knob(1.0, minimum=0.125, maximum=2.0, step=0.125)
+    """Width of the network: 0.25 is about ten times faster and enough for simple pictures."""
+
+
+def recipe(form: Cifar10Form, problem: Problem) -> Recipe:
+    """The airbench recipe; the step schedule of init_epochs and step_epochs where either is set."""
+    from lehr.learn.data.crops import Augmentation
+    from lehr.learn.learners.pixels import pixel_learning
+    from lehr.learn.preprocessing import BOTH_ENDS, CENTER, Preprocessing, with_mirrors
+    from lehr.learn.recipe import Descent, Net, Recipe
+
+    views = BOTH_ENDS if form.inference_crop_type == "sorta2" else CENTER
+    augmentation = Augmentation(
+        side=form.image_size, padding=form.image_size // 16, flip_probability=form.training_flip_probability
+    )
+    return Recipe(
+        template=TEMPLATE.name,
+        form=form.model_dump(),
+        problem=problem,
+        net=Net(
+            name="airbench",
+            arguments={"num_concepts": len(problem.concepts), "width_multiplier": form.width_multiplier},
+        ),
+        begin=pixel_learning(augmentation, _whiten, smoothing=_SMOOTHING),
+        preprocessing=Preprocessing(
+            image_size=form.image_size,
+            side=form.image_size,
+            views=with_mirrors(views) if form.average_horizontal_flips else views,
+        ),
+        activation=form.activation,
+        descent=Descent(
+            lrate=resolved_lrate(form),
+            momentum=0.85,
+            weight_decay=1.33e-3,
+            multipliers=(("groups.*.norm?.bias", 64.0),),
+        ),
+        schedule=_schedule(form),
+        batch_size=form.batch_size,
+        num_epochs=form.num_epochs,
+        num_items_per_epoch=form.num_items_per_epoch,
+        test_freq=form.test_freq,
+        seed=form.seed,
+        is_balanced=form.balanced_sampling,
+        is_averaged=True,
+    )
+
+
+def _schedule(form: Cifar10Form) -> Schedule:
+    if form.init_epochs is None and form.step_epochs is None:
+        return Triangle(num_epochs=form.num_epochs)
+    return form.step_schedule(init_epochs=form.num_epochs, step_epochs=form.num_epochs)
+
+
+def _whiten(net: nn.Module, learner: PixelLearner) -> Preparation:
+    """First layer from the training pictures, last bias from the concepts' frequencies."""
+    import torch
+
+    from lehr.learn.data.crops import View
+    from lehr.learn.data.normalise import normalised
+    from lehr.learn.events import Preparing
+    from lehr.learn.losses.multi_label import prior_logits
+
+    data, recipe = learner.data, learner.recipe
+    yield Preparing(stage="whitening the first layer", done=0, total=1)
+    rows = data.rows_N[data.train_indices[:_WHITENING_ITEMS]]
+    crops = View().crops(data.pack, rows, recipe.preprocessing.side)
+    net.whiten_by(normalised(learner.images.crops(crops), recipe.preprocessing))  # type: ignore[operator]
+    with torch.no_grad():
+        if recipe.activation == "sigmoid":
+            net.head.bias.copy_(prior_logits(recipe.problem.positives, recipe.problem.num_items))  # type: ignore
+        else:
+            net.head.bias.zero_()  # type: ignore
+    yield Preparing(stage="whitening the first layer", done=1, total=1)
+
+
+TEMPLATE = Template(
+    name="classification_cifar10_v1",
+    model_type="visual-classifier",
+    title="Small pictures, from scratch",
+    description="A small convolutional network for small pictures (32 pixels), trained from scratch.",
+    when="Icons, digits, letters, thumbnails: small pictures unlike photographs, from some hundred examples on.",
+    measured="",
+    form=Cifar10Form,
+    recipe=recipe,
+)

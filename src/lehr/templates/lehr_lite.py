@@ -1,0 +1,113 @@
+"""Lehr's own template: a small pretrained base that comes with the package, and a head on its cached features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from lehr.hyperparameters import knob, resolved_lrate
+from lehr.templates.classifier_form import DETECTOR_KNOBS, ClassifierForm
+from lehr.templates.template import Template
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lehr.learn.learners.pixels import PixelLearner, Preparation
+    from lehr.learn.problem import Problem
+    from lehr.learn.recipe import BeginLearning, Recipe
+
+_BASE = "tf_efficientnet_lite0"
+
+
+class LiteForm(ClassifierForm):
+    """Few knobs matter: num_epochs, and base_gradient_multiplier to fine-tune."""
+
+    meaningless: ClassVar[Mapping[str, str]] = {
+        **DETECTOR_KNOBS,
+        "pretrained_weights": "the base is always the one that comes with Lehr",
+    }
+
+    base_gradient_multiplier: float = knob(0.0, minimum=0.0, maximum=10.0)
+    """Learning rate of the pretrained base, as a multiple of the head's. 0 freezes the base: its features are computed
+    once and training takes seconds. With 0.1 to 1 the whole network is fine-tuned, from the frozen solution on."""
+    image_size: int = knob(256, minimum=32, maximum=1024, step=16)
+    """Size of the training images: their shorter side in pixels; the network sees crops of seven eighths of it."""
+    per_item_lrate: float | None = knob(0.0003125, minimum=0.0)
+    """Learning rate per item: lrate = batch_size * per_item_lrate."""
+
+
+def recipe(form: LiteForm, problem: Problem) -> Recipe:
+    """Frozen (features cached, head trained) or fine-tuned (head solved first, then everything)."""
+    from lehr.learn.preprocessing import BOTH_ENDS, CENTER, Preprocessing, with_mirrors
+    from lehr.learn.recipe import Descent, Net, Recipe
+
+    views = BOTH_ENDS if form.inference_crop_type == "sorta2" else CENTER
+    return Recipe(
+        template=TEMPLATE.name,
+        form=form.model_dump(),
+        problem=problem,
+        net=Net(name="lite", arguments={"num_concepts": len(problem.concepts)}),
+        begin=_begin(form),
+        preprocessing=Preprocessing(
+            image_size=form.image_size,
+            side=8 * round(0.875 * form.image_size / 8),
+            views=with_mirrors(views) if form.average_horizontal_flips else views,
+        ),
+        activation=form.activation,
+        descent=Descent(
+            lrate=resolved_lrate(form),
+            multipliers=(("base.*", form.base_gradient_multiplier),),
+        ),
+        schedule=form.step_schedule(init_epochs=max(1, form.num_epochs // 2), step_epochs=max(1, form.num_epochs // 4)),
+        batch_size=form.batch_size,
+        num_epochs=form.num_epochs,
+        num_items_per_epoch=form.num_items_per_epoch,
+        test_freq=form.test_freq,
+        seed=form.seed,
+        is_balanced=form.balanced_sampling,
+        provenance={"name": _BASE},
+    )
+
+
+def _begin(form: LiteForm) -> BeginLearning:
+    from lehr.learn.data.crops import Augmentation
+    from lehr.learn.learners.features import feature_learning
+    from lehr.learn.learners.pixels import pixel_learning
+
+    if form.base_gradient_multiplier == 0:
+        return feature_learning
+    side = 8 * round(0.875 * form.image_size / 8)
+    return pixel_learning(Augmentation(side=side, flip_probability=form.training_flip_probability), _probed)
+
+
+def _probed(net: nn.Module, learner: PixelLearner) -> Preparation:
+    """Pretrained base, and the head that is best on its features: fine-tuning starts from there (arXiv 2202.10054)."""
+    from lehr.learn.events import Noted
+    from lehr.learn.learners.features import learner_on
+    from lehr.learn.weights import load_pretrained
+
+    recipe = learner.recipe
+    provenance = load_pretrained(net.base, _BASE)  # type: ignore[arg-type]
+    probe = yield from learner_on(net, provenance.sha256, recipe, learner.data)
+    probe.begin_at_priors()
+    probe.solve()
+    probe.whole()
+    figures = probe.judge() if learner.data.num_held_out else {}
+    if "accuracy" in figures:
+        yield Noted(
+            text=f"Before fine-tuning, the head alone reaches accuracy {figures['accuracy']:.3f} on held-out items."
+        )
+
+
+TEMPLATE = Template(
+    name="Lehr_Lite",
+    model_type="visual-classifier",
+    title="Photographs, from a pretrained base",
+    description="A head on EfficientNet-Lite0, pretrained on ImageNet, which comes with Lehr; optionally fine-tuned.",
+    when="Photographs, few examples, no GPU: the first thing to try.",
+    measured="",
+    form=LiteForm,
+    recipe=recipe,
+    aliases=("Lite",),
+    is_recommended=True,
+)
