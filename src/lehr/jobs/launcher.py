@@ -26,15 +26,25 @@ def worker_name(pid: int) -> str:
 def is_dead(worker: str) -> bool:
     """Whether a worker of this name was on this machine and is gone; our own name means one before us."""
     host, _, pid = worker.rpartition(":")
-    if host != socket.gethostname() or int(pid) == os.getpid():
-        return host == socket.gethostname()
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
+    if host != socket.gethostname():
         return False
-    return False
+    return int(pid) == os.getpid() or not _is_running(int(pid))
+
+
+def _is_running(pid: int) -> bool:
+    """Whether there is such a process that has not ended: one that nobody has waited for yet is no worker any more."""
+    if Path("/proc/self/stat").exists():
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Launched(Protocol):

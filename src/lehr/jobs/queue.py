@@ -93,8 +93,8 @@ class Queue:
     """Jobs in the database. Safe to share between threads."""
 
     db: Database
-    _pulses: dict[tuple[str, int], _Pulse] = field(default_factory=dict)
-    _lock: Any = field(default_factory=threading.RLock)  # a signal handler may come in between
+    _pulses: dict[tuple[str, int], _Pulse] = field(default_factory=dict, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)  # a signal handler may come in between
 
     def add(
         self, tx: Connection, kind: str, payload: Mapping[str, Any], subject: str, *, delay_seconds: float = 0

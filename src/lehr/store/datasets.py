@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import insert as sql_insert
+from sqlalchemy.dialects import postgresql, sqlite
 
 from lehr.errors import NotFound
 from lehr.protocol import resources_pb2
@@ -99,17 +99,10 @@ def add_inputs(tx: Connection, ref: AppRef, dataset_id: str, input_ids: Iterable
     moment = micros(now())
     rows = [{"dataset_key": dataset_key, "input_key": keys[id_], "created_at": moment} for id_ in added]
     if rows:
-        tx.execute(_insert_ignoring_present(tx), rows)
+        insert_new = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+        # another transaction may have added the same input since we looked
+        tx.execute(insert_new(dataset_inputs).on_conflict_do_nothing(), rows)
     return added
-
-
-def _insert_ignoring_present(tx: Connection):  # type: ignore[no-untyped-def]  # a class per dialect
-    """On PostgreSQL another transaction may have added the same input since we looked."""
-    if tx.dialect.name != "postgresql":
-        return sql_insert(dataset_inputs)
-    from sqlalchemy.dialects.postgresql import insert as upsert
-
-    return upsert(dataset_inputs).on_conflict_do_nothing()
 
 
 def remove_inputs(tx: Connection, ref: AppRef, dataset_id: str, input_ids: Iterable[str]) -> int:

@@ -69,7 +69,7 @@ class Database:
         """Whether a read succeeds now."""
         try:
             with self.read() as tx:
-                return tx.execute(text("SELECT 1")).scalar() == 1
+                return tx.exec_driver_sql("SELECT 1").scalar() == 1
         except SQLAlchemyError:
             return False
 

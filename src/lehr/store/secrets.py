@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets as source
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from lehr.store.tables import secrets
 
@@ -15,8 +16,16 @@ NUM_BYTES = 32
 
 def shared(tx: Connection, name: str) -> bytes:
     """32 random bytes under this name. Needs a write transaction, because the first caller makes them."""
-    found = tx.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
+    found = _stored(tx, name)
     if found is None:
-        found = source.token_bytes(NUM_BYTES)
-        tx.execute(insert(secrets).values(name=name, value=found))
-    return bytes(found)
+        upsert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+        made = {"name": name, "value": source.token_bytes(NUM_BYTES)}
+        tx.execute(upsert(secrets).values(**made).on_conflict_do_nothing())  # a server starting with us may be first
+        found = _stored(tx, name)
+    assert found is not None
+    return found
+
+
+def _stored(tx: Connection, name: str) -> bytes | None:
+    value = tx.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
+    return None if value is None else bytes(value)

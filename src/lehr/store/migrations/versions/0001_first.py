@@ -291,7 +291,7 @@ jobs = _table(
 secrets = Table(
     "secrets",
     METADATA,
-    Column("name", String(64), primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
 
