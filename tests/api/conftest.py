@@ -37,6 +37,7 @@ class Nouns:
     def __init__(self):
         self.calls = []
         self.posted = []
+        self.keeps = True
 
     def PostModels(self, call, request):
         self.calls.append(call)
@@ -68,7 +69,7 @@ class Nouns:
         return service_pb2.MultiConceptResponse(concepts=concepts)
 
     def PostInputs(self, call, request):
-        self.posted.append(request)
+        self.posted += [request] if self.keeps else []
         sizes = [resources_pb2.Input(id=f"{i.id}-{len(i.data.image.base64)}") for i in request.inputs]
         return service_pb2.MultiInputResponse(inputs=sizes)
 

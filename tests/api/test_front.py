@@ -20,6 +20,7 @@ from lehr.errors import CannotListen
 from lehr.protocol import resources_pb2, service_pb2
 
 MIB = 1 << 20
+GIB = 1 << 30
 
 
 def picture(size, ident="i"):
@@ -120,6 +121,31 @@ def test_eight_large_uploads_at_once_share_little_room(kit, running):
 def test_an_upload_of_nearly_1_gib_arrives(kit, running):
     size = 1024 * MIB - 1000
     assert uploads(kit, running(), 1, size) == [f"0-{size}"]
+
+
+def body_in_pieces(size):
+    """A JSON request of a little more than `size` bytes, made on the way."""
+    yield b'{"inputs":[{"id":"x","data":{"image":{"base64":"'
+    for _ in range(size // MIB):
+        yield b"A" * MIB
+    yield b'"}}}]}'
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_eight_bodies_of_1_gib_at_once_are_read_one_after_the_other(running):
+    server = running(room=Room(3 * GIB // 2, wait_seconds=800))
+    length = sum(len(piece) for piece in body_in_pieces(GIB))
+
+    def post(_):
+        headers = {"authorization": "Key pat", "content-length": str(length)}
+        answer = httpx.post(f"{server.url}/v2/inputs", content=body_in_pieces(GIB), headers=headers, timeout=850)
+        return answer.json()["inputs"][0]["id"]
+
+    server.nouns.keeps = False
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(post, range(8))) == {f"x-{GIB * 3 // 4}"}
+    assert server.room.held == 0
 
 
 def test_large_rest_bodies_share_little_room(running):

@@ -23,8 +23,8 @@ _LOOK_AGAIN_SECONDS = 0.02
 
 
 def default_room_bytes() -> int:
-    """A quarter of the machine's memory, at least 1 GiB: a message is held about three times over for a moment."""
-    return max(GIB, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    """An eighth of the machine's memory, at least 1 GiB: a message is held about three times over for a moment."""
+    return max(GIB, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8)
 
 
 class Room:
