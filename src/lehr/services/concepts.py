@@ -99,9 +99,11 @@ def ensure_concepts(tx: Connection, ref: AppRef, labels: Iterable[resources_pb2.
 
     A label without an id means the concept of that name. Values stay as they are. Raises InvalidConcept.
     """
-    labels = list(labels)
+    labels, ids = list(labels), {}
     for label in labels:
-        label.id = checked_concept_id(label.id) if label.id else _id_for(tx, ref, label.name)
+        if not label.id and label.name not in ids:
+            ids[label.name] = _id_for(tx, ref, label.name)
+        label.id = checked_concept_id(label.id or ids[label.name])
     known = concept_rows.get_many(tx, ref, {label.id for label in labels})
     missing = {label.id: _new(ref, label) for label in labels if label.id not in known}
     if missing:

@@ -96,7 +96,7 @@ class Ingest:
         return [item for item in found.values() if item.message.status.code in PENDING]
 
     def _processed(self, item: StoredInput) -> Outcome:
-        """Fetches and inspects one input. What is wrong with it is part of the outcome; what is wrong with us is not."""
+        """Fetches and inspects one input. What is wrong with it is in the outcome; what is wrong with us is raised."""
         try:
             data = self._bytes(item)
             info, thumbnail = (None, b"")
