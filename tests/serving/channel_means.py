@@ -14,7 +14,7 @@ REFUSED, DEADLY, OUT_OF_MEMORY = 13, 66, 99  # the value of a picture's first by
 class ChannelMeans:
     """Answers [mean red, mean green, mean blue]. What it refuses stands in its pictures' first byte."""
 
-    chunk_size = 4
+    chunk = 4
 
     def __init__(self, folder):
         import openvino as ov

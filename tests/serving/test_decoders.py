@@ -153,7 +153,7 @@ def test_a_picture_that_kills_two_decoders_is_given_up(photo, eventually):
         pool.probe(photo())
         first = pool.process_ids()[0]
         os.kill(first, signal.SIGSTOP)
-        answer = other.submit(pool.decode, photo(width=6000, height=6000))
+        answer = other.submit(pool.decode, png(6000, 6000, zlib.compress(bytes(6000 * 18_001), 1)))
         eventually(pool._idle.empty)
         os.kill(first, signal.SIGKILL)
         while not answer.done():

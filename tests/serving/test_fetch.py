@@ -7,11 +7,12 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 
 from lehr.errors import DownloadFailed, InvalidRequest
-from lehr.serving.fetch import Fetcher
+from lehr.serving.fetch import Fetcher, host_header
 
 BODY = bytes(range(256)) * 1000
 
@@ -294,6 +295,20 @@ def test_a_bad_url_is_refused_with_the_reason(address, sentence):
 def test_spaces_and_letters_of_any_script_travel_quoted(site, fetcher):
     fetcher.fetch(url(site, "image/zwei Wörter?q=a b"))
     assert site.seen[0][0] == "/image/zwei%20W%C3%B6rter?q=a%20b"
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://bucket.example:443/x", "bucket.example"),
+        ("https://bucket.example/x", "bucket.example"),
+        ("http://bucket.example:443/x", "bucket.example:443"),
+        ("http://[::1]:80/x", "[::1]"),
+        ("http://bücher.example:81/x", "xn--bcher-kva.example:81"),
+    ],
+)
+def test_the_host_is_named_as_browsers_name_it(address, host):
+    assert host_header(urlsplit(address)) == host
 
 
 def test_a_closed_port_is_named():

@@ -156,7 +156,7 @@ class _Hop:
             connection = http.client.HTTPConnection(self._parts.hostname or "", self._port)
             self._sock = self._connected()
             connection.sock = _TimedSocket(self._sock, self._fetcher.idle_seconds, self._deadline)
-            connection.request("GET", target, headers=_HEADERS)
+            connection.request("GET", target, headers=_HEADERS | {"Host": host_header(self._parts)})
             self._response = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._failed(error) from error
@@ -288,6 +288,14 @@ class _TimedReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         return self._sock.recv_into(buffer)
+
+
+def host_header(parts: SplitResult) -> str:
+    """The host as browsers write it: a default port is left out, since signed URLs count on that very text."""
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host.encode("ascii" if host.isascii() else "idna").decode()
+    is_default = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
+    return host if is_default else f"{host}:{parts.port}"
 
 
 def _checked(url: str) -> SplitResult:

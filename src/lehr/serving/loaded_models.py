@@ -32,7 +32,7 @@ class LoadedModel:
     num_bytes: int
     """Memory that it takes, as its `num_bytes` or the files of its folder say."""
     chunk_size: int
-    """Images that it computes best together, as its `chunk_size` says."""
+    """Images that it computes best together, as its `chunk` says."""
 
 
 class LoadedModels:
@@ -71,7 +71,7 @@ class LoadedModels:
             model.set_exception(_explained(error, folder))
             return
         num_bytes = getattr(predictor, "num_bytes", None) or _size(folder)
-        chunk_size = getattr(predictor, "chunk_size", _CHUNK_SIZE)
+        chunk_size = getattr(predictor, "chunk", _CHUNK_SIZE)
         model.set_result(LoadedModel(predictor=predictor, num_bytes=num_bytes, chunk_size=chunk_size))
         self._make_room(key)
 
