@@ -81,15 +81,16 @@ class Predictors:
         assert all(picture.dtype == np.uint8 and picture.ndim == 3 for picture in pixels), (
             "pictures are uint8 [h, w, 3]"
         )
-        outputs = [self._predict(bundle.resolve(), part, timeout) for part in slices(pixels)]
+        deadline = time.monotonic() + timeout
+        outputs = [self._predict(bundle.resolve(), part, deadline) for part in slices(pixels)]
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
-    def _predict(self, bundle: Path, pixels: Sequence[np.ndarray], timeout: float) -> np.ndarray:
+    def _predict(self, bundle: Path, pixels: Sequence[np.ndarray], deadline: float) -> np.ndarray:
         order = {
             "op": "predict",
             "bundle": str(bundle),
             "shapes": [picture.shape for picture in pixels],
-            "seconds": timeout,
+            "seconds": max(0.0, deadline - time.monotonic()),
         }
         with self._admitted(str(bundle), sum(picture.nbytes for picture in pixels)) as process:
             reply, payload = process.ask(order, pixels)
