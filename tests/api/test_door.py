@@ -6,6 +6,7 @@ import pytest
 
 from lehr.api.calls import Envelope, new_req_id
 from lehr.api.door import Door
+from lehr.errors import NotFound
 from lehr.protocol import resources_pb2, service_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.rpcs import NOT_OFFERED, RPCS
@@ -60,6 +61,7 @@ def test_a_missing_or_wrong_key_is_refused_with_the_words_that_clients_know(door
         ("appkey", "", "", ("ada", AppRef("ada", "flowers"))),
         ("appkey", "me", "", ("ada", AppRef("ada", "flowers"))),
         ("appkey", "ada", "flowers", ("ada", AppRef("ada", "flowers"))),
+        ("appkey", "bob", "", ("bob", None)),
         ("appkey", "clarifai", "main", ("clarifai", AppRef("clarifai", "main"))),
     ],
 )
@@ -80,6 +82,18 @@ def test_ids_that_are_none_are_refused_with_a_sentence(door, user, app):
     refused = get_model(door, "pat", user, app).status
     assert refused.code == 11102
     assert "id" in refused.details
+
+
+def test_what_the_caller_may_not_see_answers_as_if_it_did_not_exist(kit, nouns):
+    def enter(caller, user_id, app):
+        if user_id != caller.user_id:
+            raise NotFound(f"User {user_id!r} does not exist.")
+
+    door = Door(authenticate=kit.authenticate, implementations=[nouns], may_lack=IN_SCOPE, enter=enter)
+    assert get_model(door, "pat", "me", "flowers").status.code == 10000
+    refused = get_model(door, "pat", "bob", "trees").status
+    assert (refused.code, refused.description) == (11101, "Resource does not exist")
+    assert len(nouns.calls) == 1
 
 
 def test_a_restricted_key_may_do_what_its_scopes_say_and_no_more(door):

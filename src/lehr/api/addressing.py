@@ -31,7 +31,7 @@ def addressed(request: Message, caller: Caller) -> tuple[str, AppRef | None]:
         checked_id(user_id, "user")
     if app_id:
         return user_id, _allowed(AppRef(user_id, checked_id(app_id, "app")), caller)
-    return user_id, own
+    return user_id, own if own and own.user_id == user_id else None
 
 
 def _named(request: Message) -> tuple[str, str]:
