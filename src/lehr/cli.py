@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,15 +164,23 @@ def _keys(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from lehr import templates
     from lehr.hyperparameters import parse
-    from lehr.learn.offline import train_folder
+    from lehr.learn.offline import FolderOrder, train_folder
 
     template = templates.find(options.model_type, options.template)
     form, notices = parse(template.form, dict(_assignment(text) for text in options.parameters))
     for notice in notices:
         print(notice)
-    bundle = train_folder(template, form, options.data, options.out, weights=options.weights)
+    with tempfile.TemporaryDirectory(prefix="lehr-packs-") as cache:
+        order = FolderOrder(data=options.data, out=options.out, cache=Path(cache), weights=options.weights)
+        bundle = train_folder(template, form, order, show=_show)
     print(f"{bundle.folder}: try `lehr predict {bundle.folder} IMAGE…`")
     return 0
+
+
+def _show(line: str) -> None:
+    """A line that the next one overwrites; nothing where nobody watches."""
+    if sys.stderr.isatty():
+        print(f"\r{line:<100}", end="", file=sys.stderr, flush=True)
 
 
 def _assignment(text: str) -> tuple[str, object]:

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.applications import Starlette
+
 from lehr.api.calls import Caller
 from lehr.api.door import Door
 from lehr.api.files import Files
 from lehr.api.front import Front
 from lehr.api.grpc_face import GrpcFace
 from lehr.api.rest_face import rest_app
+from lehr.api.room import Room
 from lehr.api.rpcs.annotations import AnnotationRpcs
 from lehr.api.rpcs.apps import AppRpcs
 from lehr.api.rpcs.concepts import ConceptRpcs
@@ -23,13 +26,12 @@ from lehr.api.rpcs.inputs import InputRpcs
 from lehr.api.rpcs.models import ModelRpcs
 from lehr.api.rpcs.not_yet import NOT_YET
 from lehr.api.rpcs.statuses import StatusRpcs
-from lehr.errors import LehrError
+from lehr.errors import InvalidRequest, LehrError
 from lehr.jobs.crew import Crew
 from lehr.jobs.launcher import LocalLauncher
 from lehr.jobs.queue import Job, Queue
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
-
 from lehr.services import ingest, training
 from lehr.services.add_jobs import AddJobs
 from lehr.services.annotations import Annotations
@@ -89,15 +91,19 @@ def serve(settings: Settings) -> int:
     crew = Crew([*_lehr(), "worker"], settings.workers, {**os.environ, **settings.to_environment()})
     decoders = DecoderPool(2)
     with tempfile.TemporaryDirectory(prefix="lehr-") as sockets:
-        grpc, front = _faces(settings, store, predictors, crew, decoders, Path(sockets))
-        front.when_ready = lambda: _greet(settings, front.port, token)
+        door, files = _door(settings, store, predictors, crew, decoders)
+        room, socket = Room(), Path(sockets) / "grpc"
+        app = rest_app(door=door, routes=files.routes(), room=room)
+        front = _front(settings, app, socket)
+        here = settings.at_port(front.port)
+        grpc = GrpcFace(door=door, socket=socket, base_url=here.base_url, room=room)
         grpc.start()
+        grpc.serving(ready=True)
         predictors.start()
         crew.start()
         try:
-            front.run()
+            front.run(when_ready=lambda: _greet(here, token), when_stopping=grpc.stop)
         finally:
-            grpc.stop()
             crew.close()
             predictors.close()
             decoders.close()
@@ -105,9 +111,9 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def _faces(
-    settings: Settings, store: Store, predictors: Predictors, crew: Crew, decoders: DecoderPool, sockets: Path
-) -> tuple[GrpcFace, Front]:
+def _door(
+    settings: Settings, store: Store, predictors: Predictors, crew: Crew, decoders: DecoderPool
+) -> tuple[Door, Files]:
     with store.db.write() as tx:
         signer = Signer(secret=secrets.shared(tx, "signing"))
     keys = Keys(db=store.db)
@@ -121,23 +127,25 @@ def _faces(
     files = Files(
         db=store.db,
         blobs=store.blobs,
-        media=HostedMedia(db=store.db, blobs=store.blobs),
+        media=HostedMedia(db=store.db),
         signer=signer,
         identify=keys.identify,
         parts=lambda: {"store": store.db.answers(), "predictor": predictors.ready(), "worker": crew.ready()},
     )
-    grpc = GrpcFace(
-        door=door, socket=sockets / "grpc", scheme=settings.base_url.split(":")[0], base_url=settings.base_url
-    )
-    front = Front(
+    return door, files
+
+
+def _front(settings: Settings, app: Starlette, grpc_socket: Path) -> Front:
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if (certificate is None) != (key is None):
+        raise InvalidRequest("TLS needs both --tls-certificate and --tls-key.")
+    return Front(
         host=settings.host,
         port=settings.port,
-        app=rest_app(door=door, routes=files.routes()),
-        grpc_socket=sockets / "grpc",
-        tls_certificate=settings.tls_certificate,
-        tls_key=settings.tls_key,
+        app=app,
+        grpc_socket=grpc_socket,
+        tls=(certificate, key) if certificate and key else None,
     )
-    return grpc, front
 
 
 def _implementations(
@@ -170,8 +178,8 @@ def _caller(keys: Keys, token: str) -> Caller:
     return Caller(user_id=found.user_id, key_id=found.key.id, app=found.app, scopes=scopes)
 
 
-def _greet(settings: Settings, port: int, token: str | None) -> None:
-    base = settings.at_port(port).base_url
+def _greet(settings: Settings, token: str | None) -> None:
+    base = settings.base_url
     print(f"Lehr is ready at {base}")
     print(f"  export CLARIFAI_API_BASE={base}")
     print(f"  export CLARIFAI_USER_ID={settings.user_id}")

@@ -83,7 +83,7 @@ def _start_server(home: Path, port: int, token: str) -> tuple[subprocess.Popen[s
     """Starts `lehr serve` and waits for its ready line; returns the process and the base address."""
     home.mkdir(parents=True)
     log = (home / "server.log").open("w")
-    server = subprocess.Popen(
+    server = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "lehr", "serve", "--home", str(home), "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=log,
@@ -131,12 +131,17 @@ def _follow(model: Any, version_id: str) -> None:
     from clarifai_grpc.grpc.api.status import status_code_pb2 as codes
 
     going_on = (codes.MODEL_QUEUED_FOR_TRAINING, codes.MODEL_TRAINING)
+    last = ""
     while True:
         status = model.training_status(version_id)
         bar = "#" * (status.percent_completed // 5)
         eta = f", {status.time_remaining} s left" if status.time_remaining else ""
         line = f"Training [{bar:<20}] {status.percent_completed:3d} %{eta}  {status.details}"
-        print(f"\r{line:<110}", end="" if sys.stdout.isatty() else "\n", flush=True)
+        if sys.stdout.isatty():
+            print(f"\r{line:<110}", end="", flush=True)
+        elif line != last:
+            print(line, flush=True)
+        last = line
         if status.code not in going_on:
             break
         time.sleep(0.5)

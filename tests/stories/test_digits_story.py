@@ -93,6 +93,4 @@ def predict_and_count(client: Client, model_id: str, pictures) -> int:
         values = [concept.value for concept in output.data.concepts]
         assert values == sorted(values, reverse=True)
         assert len(values) == 10
-    return sum(
-        output.data.concepts[0].id == concept for output, (_, concept, _) in zip(outputs, pictures, strict=True)
-    )
+    return sum(output.data.concepts[0].id == concept for output, (_, concept, _) in zip(outputs, pictures, strict=True))

@@ -24,6 +24,7 @@ from lehr.store.db import Database
 from lehr.store.keys import FoundKey
 from lehr.store.versions import ModelVersionRef
 
+MAX_LOG_LINES = 100_000
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -95,7 +96,9 @@ class Files:
         path = request.path_params
         vref = ModelVersionRef(AppRef(path["user"], path["app"]), path["model"], path["version"])
         with self.db.read() as tx:
-            text = log_rows.text(tx, vref)
+            text = "".join(
+                f"{line.at.ToJsonString()}  {line.text}\n" for line in log_rows.read(tx, vref, limit=MAX_LOG_LINES)
+            )
         return PlainTextResponse(text, headers={**SAFE_HEADERS, "Cache-Control": "no-store"})
 
     def _read_image(self, request: Request) -> Response:

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 class RecipeBook(Protocol):
     """A template, as far as a training needs it."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The id that clients send."""
+        ...
 
     def data_order(self, form: Any, concepts: Sequence[str], closed_environment: bool = False) -> DataOrder:
         """What a training with `form` wants from its data."""

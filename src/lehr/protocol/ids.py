@@ -26,7 +26,7 @@ def new_id() -> str:
 
 
 def checked_id(value: str, what: str, *, refuse: type[InvalidRequest] = InvalidRequest) -> str:
-    """The id itself, or `refuse` with a sentence: 1 to 48 letters, digits, `-`, `_` or `.`, beginning with a letter or digit."""
+    """The id itself: 1 to 48 letters, digits, `-`, `_` or `.`, a letter or digit first. Raises `refuse` otherwise."""
     if len(value) <= MAX_LENGTH and PATTERN.fullmatch(value):
         return value
     raise refuse(

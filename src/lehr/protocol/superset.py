@@ -1,4 +1,4 @@
-"""Builds the superset of the public descriptors: today's messages plus the fields that older clients and the seeds send.
+"""Builds the superset of the public descriptors: today's messages and the fields that older clients and the seeds send.
 
 It does not define messages of our own: nothing here may change what a published client reads. The descriptors come from
 the installed `clarifai-grpc` wheel and go into a private pool, because the default pool already holds the wheel's own
@@ -11,6 +11,7 @@ import importlib
 from dataclasses import dataclass
 
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 
 _Field = descriptor_pb2.FieldDescriptorProto
 
@@ -38,10 +39,30 @@ RE_ADDED = (
     ReAdded(message="Model", name="train_info", number=13, type_name=".clarifai.api.TrainInfo", until="9.6.0"),
     ReAdded(message="Model", name="import_info", number=24, type_name=".clarifai.api.ImportInfo", until="9.6.0"),
     ReAdded(message="OutputConfig", name="closed_environment", number=2, type=_Field.TYPE_BOOL, until="9.5.0"),
-    ReAdded(message="PostModelVersionsRequest", name="search", number=4, type_name=".clarifai.api.Search", until="9.2.0"),
-    ReAdded(message="PostModelVersionsRequest", name="train_search", number=5, type_name=".clarifai.api.Search", until="9.2.0"),
-    ReAdded(message="PostModelVersionsRequest", name="test_search", number=6, type_name=".clarifai.api.Search", until="9.2.0"),
-    ReAdded(message="PostModelVersionsRequest", name="evaluate_after_training", number=7, type=_Field.TYPE_BOOL, until="9.2.0"),
+    ReAdded(
+        message="PostModelVersionsRequest", name="search", number=4, type_name=".clarifai.api.Search", until="9.2.0"
+    ),
+    ReAdded(
+        message="PostModelVersionsRequest",
+        name="train_search",
+        number=5,
+        type_name=".clarifai.api.Search",
+        until="9.2.0",
+    ),
+    ReAdded(
+        message="PostModelVersionsRequest",
+        name="test_search",
+        number=6,
+        type_name=".clarifai.api.Search",
+        until="9.2.0",
+    ),
+    ReAdded(
+        message="PostModelVersionsRequest",
+        name="evaluate_after_training",
+        number=7,
+        type=_Field.TYPE_BOOL,
+        until="9.2.0",
+    ),
     ReAdded(
         message="PostModelVersionsRequest",
         name="dataset_version",
@@ -61,7 +82,7 @@ def build_pool() -> descriptor_pool.DescriptorPool:
     return pool
 
 
-def _add_with_dependencies(file, pool: descriptor_pool.DescriptorPool, seen: set[str]) -> None:
+def _add_with_dependencies(file: FileDescriptor, pool: descriptor_pool.DescriptorPool, seen: set[str]) -> None:
     if file.name in seen:
         return
     seen.add(file.name)

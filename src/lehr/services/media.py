@@ -24,6 +24,16 @@ MAX_URL_LENGTH = 8192
 MAX_ROW_BYTES = 2**20
 """Text, metadata and labels of one input."""
 
+CONTENT_TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "WEBP": "image/webp",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+}
+"""Format of a picture → its media type."""
+
 _KEPT = ("concepts", "metadata", "geo")
 
 
@@ -140,8 +150,8 @@ class Hosted:
     """A blob behind a hosted address."""
 
     sha: str
-    format: str
-    """JPEG, PNG, …; empty where that is not known. Serve anything unknown as an attachment."""
+    content_type: str
+    """Of pictures that have been looked at; anything else is application/octet-stream, to be saved and not shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,5 +170,6 @@ class HostedMedia:
         if found is None or size not in (ORIGINAL, SMALL) or (size == SMALL and not found.thumbnail_sha):
             raise NotFound(f"App {ref.app_id!r} has no input with the content {sha[:64]!r} in size {size[:20]!r}.")
         if size == SMALL and found.thumbnail_sha != found.content_sha:
-            return Hosted(sha=found.thumbnail_sha, format="JPEG")
-        return Hosted(sha=found.content_sha, format=found.message.data.image.image_info.format)
+            return Hosted(sha=found.thumbnail_sha, content_type=CONTENT_TYPES["JPEG"])
+        seen = found.message.data.image.image_info.format
+        return Hosted(sha=found.content_sha, content_type=CONTENT_TYPES.get(seen, "application/octet-stream"))

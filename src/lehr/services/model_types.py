@@ -104,7 +104,7 @@ def _model_type(sheet: _Sheet) -> resources_pb2.ModelType:
         output_fields=sheet.output_fields,
         trainable=True,
         creatable=True,
-        evaluation_type=sheet.evaluation,  # type: ignore[arg-type]
+        evaluation_type=sheet.evaluation,
         model_type_fields=[
             _template_field(templates.of_type(sheet.id)),
             _dataset_field("dataset_id", Field.DATASET_ID, "Train on this dataset; none: on all inputs of the app."),
@@ -160,7 +160,7 @@ def _field(path: str, knob: Knob) -> resources_pb2.ModelTypeField:
 def _dataset_field(name: str, kind: int, sentence: str) -> resources_pb2.ModelTypeField:
     return Field(
         path=f"train_info.params.{name}",
-        field_type=kind,  # type: ignore[arg-type]
+        field_type=kind,
         description=sentence,
         placeholder=name.replace("_", " "),
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection
 
 from lehr.errors import DownloadFailed, InvalidPrediction, LehrError, Untrained
-from lehr.learn.bundle import read_bundle
+from lehr.learn.bundle import Bundle, read_bundle
 from lehr.protocol import resources_pb2, service_pb2, status_code_pb2, status_pb2
 from lehr.protocol.ids import AppRef, new_id
 from lehr.protocol.statuses import status
@@ -65,9 +67,10 @@ class Predict:
             model = self._model(tx, ref, request.model_id, request.version_id)
             names = _concept_names(tx, ref, model)
         version_id = model.model_version.id
-        bundle = read_bundle(self.bundles.folder_of(ModelVersionRef(ref, model.id, version_id)))
+        bundle = _read_bundle(self.bundles.folder_of(ModelVersionRef(ref, model.id, version_id)))
         choice = chosen(model, request.model)
-        pixels = list(self.threads.map(lambda item: self._pixels(ref, item, bundle.image_size), request.inputs))
+        side = bundle.preprocessing.image_size
+        pixels = list(self.threads.map(lambda item: self._pixels(ref, item, side), request.inputs))
         good = [item for item in pixels if isinstance(item, np.ndarray)]
         values = iter(self.predictors.predict(bundle.folder, good) if good else ())
         shown = _shown_model(model)
@@ -116,14 +119,21 @@ class Predict:
         return self.blobs.read(stored.content_sha)
 
 
+@lru_cache(maxsize=256)
+def _read_bundle(folder: Path) -> Bundle:
+    """The bundle's sheet, read once: a folder's name is the hash of what is in it."""
+    return read_bundle(folder)
+
+
 def chosen(model: resources_pb2.Model, asked: resources_pb2.Model) -> Choice:
     """What to return: the request's own wishes first (old and new clients put them in different places), then the
     version's."""
     layers = [asked.model_version.output_info, asked.output_info, model.model_version.output_info]
-    max_concepts = next((value for info in layers if (value := _limit(info))), DEFAULT_MAX_CONCEPTS)
-    min_value = next((value for info in layers if (value := _floor(info))), 0.0)
-    select = next((value for info in layers if (value := _selected(info))), frozenset())
-    return Choice(max_concepts=max_concepts, min_value=min_value, select=select)
+    return Choice(
+        max_concepts=next(filter(None, map(_limit, layers)), DEFAULT_MAX_CONCEPTS),
+        min_value=next(filter(None, map(_floor, layers)), 0.0),
+        select=next(filter(None, map(_selected, layers)), frozenset()),
+    )
 
 
 def _limit(info: resources_pb2.OutputInfo) -> int:

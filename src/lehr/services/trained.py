@@ -51,11 +51,10 @@ def _facts(bundle: Bundle, data: Data) -> dict[str, Plain]:
     facts: dict[str, Plain] = {
         name: value
         for name, value in bundle.details.items()
-        if name in ("template", "form", "libraries", "code_version", "threads", "device", "seed", "warnings")
+        if name in ("template", "form", "net", "pretrained", "versions", "device", "seed", "warnings", "serving")
     }
     return {
         **facts,
         "data": data.fingerprint,
-        "findings": [finding.text for finding in data.findings],
         "thresholds": {name: float(value) for name, value in bundle.thresholds.items()},
     }

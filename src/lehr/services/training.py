@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +42,15 @@ if TYPE_CHECKING:
     from lehr.learn.bundle import Bundle
     from lehr.learn.checkpoint import State
     from lehr.learn.data.dataset import Data
+    from lehr.learn.events import Event
     from lehr.learn.metrics.classification import Evaluation
     from lehr.learn.recipe import Recipe
 
 KIND = "train"
 CHECKPOINT_SECONDS = 60.0
 REPORT_SECONDS = 1.0
+SHOWN = {"accuracy"}
+"""Held-out figures in the status line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +112,9 @@ class Training:
         device = choose_device()
         recipe = plan.template.recipe(plan.form, data.problem(device, self.weights))
         state = run.train(recipe, data)
-        run.report("evaluating on the held-out part", percent=99)
+        run.report(lambda: "evaluating on the held-out part", percent=99)
         evaluation = evaluate(recipe, data, state)
-        run.report("writing the serving form", percent=99)
+        run.report(lambda: "writing the serving form", percent=99)
         with tempfile.TemporaryDirectory(prefix="lehr-bundle-") as beside:
             bundle = write_bundle(recipe, data, state, evaluation, Path(beside) / "bundle")
             run.finish(bundle, evaluation, data)
@@ -136,7 +141,7 @@ class Training:
             raise TrainingStopped("The model names no concept and the app has none: label some inputs first.")
         return build_data(
             plan.template.data_order(plan.form, concept_ids, plan.closed_environment),
-            list(reader.items(plan.source, searches_of(run.job.payload))),
+            list(reader.read(plan.source, searches_of(run.job.payload))),
             packs=Packs(self.packs),
             decode=lambda data, side: self.decoders.decode(data, shorter_side=side).pixels,
             parallel=self.parallel_decodes,
@@ -154,7 +159,8 @@ class _Run:
     last_report: float = 0.0
     last_checkpoint: float = field(default_factory=time.monotonic)
     unsaid: list[str] = field(default_factory=list)
-    details: str = ""
+    held_out: str = ""
+    """The last figures on the held-out part, for the status line."""
 
     def start(self) -> Plan:
         """Marks the version as training and reads what it asks for."""
@@ -172,41 +178,59 @@ class _Run:
 
     def packed(self, done: int, total: int) -> None:
         """Progress of decoding; raises when the job is not ours any more."""
-        self.report(f"preparing images: {done:,} of {total:,}", percent=0)
+        self.report(lambda: f"preparing images: {done:,} of {total:,}", percent=0)
 
     def train(self, recipe: Recipe, data: Data) -> State:
         """Runs the loop to its end and returns the last state."""
-        from lehr.learn.loop import EpochEnded, Stepped, train
+        from lehr.learn.events import EpochEnded, Stepped
+        from lehr.learn.loop import train
         from lehr.learn.progress import Progress
 
         progress = Progress()
         state = self._resumed()
         for event in train(recipe, data, resume=state):
             line = progress.update(event)
-            if line.text:
-                self.say(line.text)
-            self.report(line.text or self.details, percent=line.percent, seconds_left=line.seconds_left)
+            self.say(*([line.text] if line.text else ()))
+            self.report(partial(self._details, event), percent=line.percent, seconds_left=line.seconds_left)
             if isinstance(event, EpochEnded):
                 state = event.state()
-                self._save(state)
+                self._save(state, event.step)
             elif isinstance(event, Stepped) and time.monotonic() - self.last_checkpoint > CHECKPOINT_SECONDS:
-                self._save(event.state())
+                self._save(event.state(), event.step)
         assert state is not None, "a training ends with an epoch"
         return state
+
+    def _details(self, event: Event) -> str:
+        """The status line: where the run is, and the last figures on the held-out part."""
+        from lehr.learn.events import EpochEnded, Noted, Preparing
+
+        match event:
+            case Preparing():
+                return f"{event.stage}: {event.done:,} of {event.total:,}"
+            case Noted():
+                return event.text
+            case EpochEnded() if event.metrics:
+                self.held_out = "".join(
+                    f", held-out {name} {event.metrics[name]:.4f}" for name in SHOWN & event.metrics.keys()
+                )
+        loss = event.train_loss if isinstance(event, EpochEnded) else event.loss
+        return f"epoch {event.epoch} of {event.num_epochs}, loss {loss:.4f}{self.held_out}"
 
     def say(self, *lines: str) -> None:
         """Lines for the training log; written with the next report."""
         self.unsaid.extend(lines)
 
-    def report(self, details: str, *, percent: int, seconds_left: int | None = None) -> None:
-        """Writes status and log, at most once a second; raises LeaseLost, Cancelled or Interrupted."""
+    def report(self, details: Callable[[], str], *, percent: int, seconds_left: int | None = None) -> None:
+        """Writes status and log, at most once a second; raises LeaseLost, Cancelled or Interrupted.
+
+        `details` is called only when it is written: reading a loss makes a GPU wait.
+        """
         self.training.queue.beat(self.job)
-        self.details = details
         if time.monotonic() - self.last_report < REPORT_SECONDS:
             return
         self.last_report = time.monotonic()
         shown = status(
-            status_code_pb2.MODEL_TRAINING, details, percent_completed=percent, time_remaining=seconds_left or 0
+            status_code_pb2.MODEL_TRAINING, details(), percent_completed=percent, time_remaining=seconds_left or 0
         )
         with self.training.db.write() as tx:
             self.training.queue.fence(tx, self.job)
@@ -223,7 +247,7 @@ class _Run:
             describe_trained(version, bundle, evaluation, data)
             version.completed_at.CopyFrom(now())
             version.status.CopyFrom(status(status_code_pb2.MODEL_TRAINED, percent_completed=100))
-            bundle_rows.put(tx, self.vref, sha, size)
+            bundle_rows.put(tx, self.vref, bundle_rows.Bundle(sha=sha, size=size))
             version_rows.update(tx, self.vref, version)
             self.say(f"Trained: {evaluation.num_items} held-out items, accuracy {evaluation.top1_accuracy:.4f}.")
             self._write_log(tx)
@@ -237,7 +261,7 @@ class _Run:
             log_rows.append(tx, self.vref, self.unsaid)
             self.unsaid = []
 
-    def _save(self, state: State) -> None:
+    def _save(self, state: State, step: int) -> None:
         """A checkpoint: the blob first, then the row that points to it, so that a torn one is never read."""
         from lehr.learn.checkpoint import save
 
@@ -246,7 +270,7 @@ class _Run:
         with self.training.db.write() as tx:
             self.training.queue.fence(tx, self.job)
             unused = checkpoint_rows.add(
-                tx, self.vref, checkpoint_rows.Checkpoint(sha=sha, step=state.step, token=self.job.token)
+                tx, self.vref, checkpoint_rows.Checkpoint(sha=sha, step=step, token=self.job.token)
             )
             self.training.queue.progressed(tx, self.job)
         for checkpoint in unused:

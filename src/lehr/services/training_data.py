@@ -13,7 +13,8 @@ from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_value
 from lehr.services.selection import checked_search, selects
 from lehr.store import concepts as concept_rows
-from lehr.store import datasets, items
+from lehr.store import datasets
+from lehr.store import items as item_rows
 from lehr.store.blobs import Blobs
 from lehr.store.db import Database
 
@@ -36,16 +37,16 @@ class Reader:
         with self.db.read() as tx:
             return tuple(concept.id for concept in concept_rows.page(tx, ref, page=1, per_page=100_000))
 
-    def items(self, source: items.Source, searches: Searches) -> Iterator[TrainingItem]:
+    def read(self, source: item_rows.Source, searches: Searches) -> Iterator[TrainingItem]:
         """The items to train on, in the order of their creation, with their part where a search or a label says so."""
         with self.db.read() as tx:
-            for item in items.stream(tx, source):
+            for item in item_rows.stream(tx, source):
                 memberships = datasets.of_input(tx, source.app, item.input_id) if searches else ()
                 part = _part(item, searches, memberships)
                 if part is not None and item.content_sha:
                     yield self._training_item(item, part)
 
-    def _training_item(self, item: items.Item, part: Part) -> TrainingItem:
+    def _training_item(self, item: item_rows.Item, part: Part) -> TrainingItem:
         positives, negatives = labels_of(item)
         sha = item.content_sha
         return TrainingItem(
@@ -58,7 +59,7 @@ class Reader:
         )
 
 
-def labels_of(item: items.Item) -> tuple[frozenset[str], frozenset[str]]:
+def labels_of(item: item_rows.Item) -> tuple[frozenset[str], frozenset[str]]:
     """Concept ids that are true of the whole image, and those that are said not to be: a value from 0.5 up is true.
 
     Regions speak of a part of the image and are left to detectors. A concept said to be both counts as true.
@@ -92,7 +93,7 @@ def searches_of(payload: Mapping[str, object]) -> Searches:
     }
 
 
-def _part(item: items.Item, searches: Searches, dataset_ids: Sequence[str]) -> Part | None:
+def _part(item: item_rows.Item, searches: Searches, dataset_ids: Sequence[str]) -> Part | None:
     """The part an item belongs to; None leaves it out. A search decides before a label's `split` does."""
     if TEST in searches and selects(searches[TEST], item, dataset_ids):
         return "test"
@@ -103,7 +104,7 @@ def _part(item: items.Item, searches: Searches, dataset_ids: Sequence[str]) -> P
     return "train" if TEST in searches else _labelled_part(item)
 
 
-def _labelled_part(item: items.Item) -> Part:
+def _labelled_part(item: item_rows.Item) -> Part:
     """`annotation_info.split` of the item's annotations; "" leaves the choice to the learning library."""
     for annotation in item.annotations:
         split = from_value(annotation.annotation_info.fields["split"]) if annotation.HasField("annotation_info") else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from lehr.errors import NotFound
 from lehr.protocol import resources_pb2
@@ -79,10 +79,9 @@ def get(tx: Connection, ref: AppRef, input_id: str, annotation_id: str) -> resou
 
 def _matches(ref: AppRef, filters: AnnotationFilter) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [table.c.app_key == app_key(ref)]
-    if filters.input_ids:
-        where.append(_of(ref, filters.input_ids))
+    if filters.input_ids or filters.ids:
+        where.append(table.c.key.in_(_chosen(ref, filters)))
     wanted = (
-        (table.c.id, filters.ids),
         (table.c.user_id, filters.user_ids),
         (table.c.model_version_id, filters.model_version_ids),
         (table.c.status_code, filters.statuses),
@@ -91,6 +90,18 @@ def _matches(ref: AppRef, filters: AnnotationFilter) -> list[ColumnElement[bool]
     if filters.task_id:
         where.append(table.c.task_id == filters.task_id)
     return where
+
+
+def _chosen(ref: AppRef, filters: AnnotationFilter) -> Select[Any]:
+    """Keys found by the index of their ids or inputs: SQLite would else walk the whole app in order of key."""
+    same = table.alias()
+    keys = select(same.c.key)
+    if filters.ids:
+        keys = keys.where(same.c.id.in_(filters.ids))
+    if filters.input_ids:  # their keys imply the app
+        of_them = select(inputs.c.key).where(inputs.c.app_key == app_key(ref), inputs.c.id.in_(filters.input_ids))
+        return keys.where(same.c.input_key.in_(of_them))
+    return keys.where(same.c.app_key == app_key(ref))
 
 
 def page(

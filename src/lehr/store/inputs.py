@@ -148,7 +148,9 @@ def get_many(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, resou
 def _matches(ref: AppRef, filters: InputFilter) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [table.c.app_key == app_key(ref)]
     if filters.ids:
-        where.append(table.c.id.in_(filters.ids))
+        same = table.alias()  # found first, by their index: SQLite would else walk the whole app in order of key
+        chosen = select(same.c.key).where(same.c.app_key == app_key(ref), same.c.id.in_(filters.ids))
+        where.append(table.c.key.in_(chosen))
     if filters.statuses:
         where.append(table.c.status_code.in_(filters.statuses))
     return where

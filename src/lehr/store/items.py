@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Table, func, select
 
 from lehr.errors import NotFound
 from lehr.protocol import resources_pb2, status_code_pb2
@@ -20,6 +20,9 @@ from lehr.store import datasets, tables
 from lehr.store.rows import app_key_of
 
 __all__ = ["Item", "Source", "count", "stream"]
+
+
+_NOTES = tables.input_annotations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +69,10 @@ class _Rows:
     """The tables and conditions that a source comes down to."""
 
     inputs: Table
+    origin: FromClause
+    """`inputs`, or a join with it."""
     number: Any
-    """Column that names an input in both tables."""
+    """Column that names an input in both tables, and by which the origin is read in order."""
     wanted: tuple[ColumnElement[bool], ...]
     annotations: Table
     noted: tuple[ColumnElement[bool], ...] = ()
@@ -78,7 +83,8 @@ def stream(tx: Connection, source: Source, *, batch: int = 500) -> Iterator[Item
     rows = _rows(tx, source)
     last = 0
     while True:
-        query = select(rows.number.label("number"), *(rows.inputs.c[name] for name in ("id", "content_sha", "message")))
+        columns = (rows.inputs.c[name] for name in ("id", "content_sha", "message"))
+        query = select(rows.number.label("number"), *columns).select_from(rows.origin)
         found = tx.execute(query.where(*rows.wanted, rows.number > last).order_by(rows.number).limit(batch)).all()
         if not found:
             return
@@ -105,19 +111,21 @@ def _notes(tx: Connection, rows: _Rows, numbers: Sequence[int]) -> Mapping[int, 
 def count(tx: Connection, source: Source) -> int:
     """How many items `stream` yields."""
     rows = _rows(tx, source)
-    return int(tx.execute(select(func.count()).select_from(rows.inputs).where(*rows.wanted)).scalar_one())
+    return int(tx.execute(select(func.count()).select_from(rows.origin).where(*rows.wanted)).scalar_one())
 
 
 def _rows(tx: Connection, source: Source) -> _Rows:
     if source.dataset_version_id:
         return _frozen_rows(tx, source)
-    inputs, owner = tables.inputs, app_key_of(tx, source.app)
-    wanted = [inputs.c.app_key == owner, inputs.c.status_code == status_code_pb2.INPUT_DOWNLOAD_SUCCESS]
-    if source.dataset_id:
-        members = tables.dataset_inputs.c
-        key = datasets.key_of(tx, source.app, source.dataset_id)
-        wanted.append(inputs.c.key.in_(select(members.input_key).where(members.dataset_key == key)))
-    return _Rows(inputs=inputs, number=inputs.c.key, wanted=tuple(wanted), annotations=tables.input_annotations)
+    inputs, members = tables.inputs, tables.dataset_inputs
+    processed = inputs.c.status_code == status_code_pb2.INPUT_DOWNLOAD_SUCCESS
+    if not source.dataset_id:
+        of_app = inputs.c.app_key == app_key_of(tx, source.app)
+        return _Rows(inputs=inputs, origin=inputs, number=inputs.c.key, wanted=(of_app, processed), annotations=_NOTES)
+    of_dataset = members.c.dataset_key == datasets.key_of(tx, source.app, source.dataset_id)
+    joined = members.join(inputs, inputs.c.key == members.c.input_key)
+    number = members.c.input_key
+    return _Rows(inputs=inputs, origin=joined, number=number, wanted=(of_dataset, processed), annotations=_NOTES)
 
 
 def _frozen_rows(tx: Connection, source: Source) -> _Rows:
@@ -131,6 +139,7 @@ def _frozen_rows(tx: Connection, source: Source) -> _Rows:
     processed = frozen.c.status_code == status_code_pb2.INPUT_DOWNLOAD_SUCCESS
     return _Rows(
         inputs=frozen,
+        origin=frozen,
         number=frozen.c.input_key,
         wanted=(frozen.c.dataset_version_key == key, processed),
         annotations=notes,

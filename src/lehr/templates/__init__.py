@@ -11,7 +11,7 @@ CATALOGUE: tuple[Template, ...] = (
     classification_cifar10_v1.TEMPLATE,
 )
 
-__all__ = ["CATALOGUE", "Template", "find", "of_type"]
+__all__ = ["CATALOGUE", "Template", "find", "named", "of_type"]
 
 
 def of_type(model_type_id: str) -> tuple[Template, ...]:
@@ -29,10 +29,23 @@ def find(model_type_id: str, name: str) -> Template:
         types = sorted({template.model_type for template in CATALOGUE})
         raise InvalidModel(f"Models of type {model_type_id!r} have no template; these types have: {', '.join(types)}.")
     for template in templates:
-        if _key(name) in {_key(spelling) for spelling in (template.name, *template.aliases)}:
+        if _key(name) in _keys(template):
             return template
     names = ", ".join(template.name for template in templates)
     raise InvalidModel(f"There is no template {name!r} for {model_type_id}; there are: {names}.")
+
+
+def named(name: str) -> tuple[Template, ...]:
+    """The templates of any model type that `name` means. Raises InvalidModel naming all that exist."""
+    found = tuple(template for template in CATALOGUE if _key(name) in _keys(template))
+    if not found:
+        names = ", ".join(dict.fromkeys(template.name for template in CATALOGUE))
+        raise InvalidModel(f"There is no template {name!r}; there are: {names}.")
+    return found
+
+
+def _keys(template: Template) -> set[str]:
+    return {_key(spelling) for spelling in (template.name, *template.aliases)}
 
 
 def _key(name: str) -> str:

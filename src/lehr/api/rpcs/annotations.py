@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lehr.api.calls import Call
-from lehr.protocol import service_pb2
+from lehr.protocol import service_pb2, status_pb2
 from lehr.services.annotations import Annotations, Wanted, paired
 from lehr.services.paging import paging
 from lehr.store.annotations import AnnotationFilter
@@ -48,15 +48,15 @@ class AnnotationRpcs:
         )
         return service_pb2.MultiAnnotationResponse(annotations=done)
 
-    def DeleteAnnotation(self, call: Call, request: service_pb2.DeleteAnnotationRequest) -> service_pb2.BaseResponse:
+    def DeleteAnnotation(self, call: Call, request: service_pb2.DeleteAnnotationRequest) -> status_pb2.BaseResponse:
         """Deletes one annotation."""
         self.annotations.delete_one(call.needed_app(), request.input_id, request.annotation_id)
-        return service_pb2.BaseResponse()
+        return status_pb2.BaseResponse()
 
-    def DeleteAnnotations(self, call: Call, request: service_pb2.DeleteAnnotationsRequest) -> service_pb2.BaseResponse:
+    def DeleteAnnotations(self, call: Call, request: service_pb2.DeleteAnnotationsRequest) -> status_pb2.BaseResponse:
         """Deletes annotations of the inputs named; all of them where no annotation is named."""
         self.annotations.delete(call.needed_app(), request.input_ids, request.ids)
-        return service_pb2.BaseResponse()
+        return status_pb2.BaseResponse()
 
 
 def _wanted(request: service_pb2.ListAnnotationsRequest) -> Wanted:

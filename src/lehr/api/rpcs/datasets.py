@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lehr.api.calls import Call
-from lehr.protocol import resources_pb2, service_pb2
+from lehr.protocol import resources_pb2, service_pb2, status_pb2
 from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets, Order
 from lehr.services.media import shown
@@ -41,10 +41,10 @@ class DatasetRpcs:
         done = self.datasets.patch(call.needed_app(), request.datasets, request.action)
         return service_pb2.MultiDatasetResponse(datasets=done)
 
-    def DeleteDatasets(self, call: Call, request: service_pb2.DeleteDatasetsRequest) -> service_pb2.BaseResponse:
+    def DeleteDatasets(self, call: Call, request: service_pb2.DeleteDatasetsRequest) -> status_pb2.BaseResponse:
         """Deletes the data sets of these ids; an empty list deletes nothing."""
         self.datasets.delete(call.needed_app(), request.dataset_ids)
-        return service_pb2.BaseResponse()
+        return status_pb2.BaseResponse()
 
     def PostDatasetInputs(
         self, call: Call, request: service_pb2.PostDatasetInputsRequest
@@ -78,10 +78,10 @@ class DatasetRpcs:
 
     def DeleteDatasetInputs(
         self, call: Call, request: service_pb2.DeleteDatasetInputsRequest
-    ) -> service_pb2.BaseResponse:
+    ) -> status_pb2.BaseResponse:
         """Takes inputs out of a data set; an empty list takes out none."""
         self.datasets.remove_inputs(call.needed_app(), request.dataset_id, request.input_ids)
-        return service_pb2.BaseResponse()
+        return status_pb2.BaseResponse()
 
     def PostDatasetVersions(
         self, call: Call, request: service_pb2.PostDatasetVersionsRequest
@@ -114,10 +114,10 @@ class DatasetRpcs:
 
     def DeleteDatasetVersions(
         self, call: Call, request: service_pb2.DeleteDatasetVersionsRequest
-    ) -> service_pb2.BaseResponse:
+    ) -> status_pb2.BaseResponse:
         """Deletes versions; an empty list deletes none."""
         self.versions.delete(call.needed_app(), request.dataset_id, request.dataset_version_ids)
-        return service_pb2.BaseResponse()
+        return status_pb2.BaseResponse()
 
 
 def _order(request: service_pb2.ListDatasetsRequest) -> Order:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lehr.api.calls import Call
-from lehr.protocol import resources_pb2, service_pb2
+from lehr.protocol import resources_pb2, service_pb2, status_pb2
 from lehr.services.add_jobs import AddJobs
 from lehr.services.inputs import Inputs, Upload
 from lehr.services.media import shown
@@ -49,15 +49,15 @@ class InputRpcs:
         done = self.inputs.patch(call.needed_app(), call.caller.user_id, request.inputs, request.action)
         return service_pb2.MultiInputResponse(inputs=shown_all(call, done))
 
-    def DeleteInput(self, call: Call, request: service_pb2.DeleteInputRequest) -> service_pb2.BaseResponse:
+    def DeleteInput(self, call: Call, request: service_pb2.DeleteInputRequest) -> status_pb2.BaseResponse:
         """Deletes one input."""
         self.inputs.delete_one(call.needed_app(), request.input_id)
-        return service_pb2.BaseResponse()
+        return status_pb2.BaseResponse()
 
-    def DeleteInputs(self, call: Call, request: service_pb2.DeleteInputsRequest) -> service_pb2.BaseResponse:
+    def DeleteInputs(self, call: Call, request: service_pb2.DeleteInputsRequest) -> status_pb2.BaseResponse:
         """Deletes the inputs of these ids; an empty list deletes nothing."""
         self.inputs.delete(call.needed_app(), request.ids)
-        return service_pb2.BaseResponse()
+        return status_pb2.BaseResponse()
 
     def GetInputCount(
         self, call: Call, request: service_pb2.GetInputCountRequest
