@@ -120,7 +120,7 @@ def test_a_small_picture_is_its_own_thumbnail(inputs, ingest, blobs, db, ref, pi
     [done] = processed(inputs, ingest, ref, order(picture(8, 8)))
     assert list(done.data.image.hosted.sizes) == ["orig", "small"]
     assert len(list(blobs.list())) == 1
-    assert HostedMedia(db=db).find(ref, done.data.image.hosted.suffix, "small").format == "PNG"
+    assert HostedMedia(db=db).find(ref, done.data.image.hosted.suffix, "small").content_type == "image/png"
 
 
 def test_what_is_no_picture_gets_a_sentence_and_the_right_code_and_the_rest_is_done(inputs, ingest, ref, picture):
