@@ -4,6 +4,7 @@ from lehr.errors import InvalidAnnotation, InvalidRequest, NotFound
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.structs import from_struct, to_struct
 from lehr.services.annotations import Annotations, Wanted, paired
+from lehr.services.concepts import Concepts
 from lehr.services.inputs import Inputs, Upload
 from lehr.services.paging import Paging
 from lehr.store import concepts as concept_rows
@@ -220,3 +221,19 @@ def test_a_patch_can_move_an_annotation_through_a_review(annotations, inputs, re
     [done] = annotations.patch(ref, [change], "merge")
     assert done.status.code == status_code_pb2.ANNOTATION_AWAITING_REVIEW
     assert done.data.regions
+
+
+def test_a_renamed_concept_is_called_by_its_new_name_everywhere(annotations, inputs, db, ref):
+    annotations.post(ref, ANA, [note("b", "n", concept="rose")])
+    Concepts(db=db).patch(ref, [Concept(id="rose", name="Rosa canina")], "overwrite")
+    region = annotations.get(ref, "b", "n").data.regions[0]
+    whole = annotations.list_of(ref, Wanted(), FIRST)[0]
+    for data in (region.data, whole.data, inputs.get(ref, "b").data, inputs.list_of(ref, FIRST)[1].data):
+        assert data.concepts[0].name == "Rosa canina"
+
+
+def test_an_annotation_may_name_more_concepts_than_a_statement_has_places(annotations, inputs, ref):
+    labels = [Concept(id=f"c{number}", value=1) for number in range(40_000)]
+    done = annotations.post(ref, ANA, [Annotation(id="n", input_id="a", data=Data(concepts=labels))])
+    assert done.status.code == status_code_pb2.SUCCESS
+    assert len(annotations.get(ref, "a", "n").data.concepts) == 40_000

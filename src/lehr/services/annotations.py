@@ -13,7 +13,7 @@ from lehr.protocol.ids import AppRef, checked_id
 from lehr.protocol.patch import MERGE, REMOVE, checked_action, patched
 from lehr.protocol.statuses import describe, status
 from lehr.services.batches import chunks, overall, refusal
-from lehr.services.concepts import ensure_concepts
+from lehr.services.concepts import ensure_concepts, rename_labels
 from lehr.services.labels import new_annotation, tell_inputs
 from lehr.services.paging import MAX_PER_PAGE, Paging
 from lehr.services.regions import cleaned, labels_in
@@ -60,6 +60,7 @@ class Annotations:
         _check_number(orders)
         made = [_read(order, user_id) for order in orders]
         with self.db.write() as tx:
+            input_rows.lock(tx, ref)
             self._admit(tx, ref, made)
             good = [annotation for annotation in made if annotation.status.code in GOOD]
             ensure_concepts(tx, ref, [label for each in good for label in labels_in(each.data)])
@@ -88,7 +89,9 @@ class Annotations:
     def get(self, ref: AppRef, input_id: str, annotation_id: str) -> resources_pb2.Annotation:
         """One annotation. Raises NotFound."""
         with self.db.read() as tx:
-            return _found(tx, ref, input_id, annotation_id)
+            found = _found(tx, ref, input_id, annotation_id)
+            rename_labels(tx, ref, labels_in(found.data))
+        return found
 
     def list_of(self, ref: AppRef, wanted: Wanted, paging: Paging) -> list[resources_pb2.Annotation]:
         """A page of annotations, oldest first; by people only, unless `also_by_models`."""
@@ -96,11 +99,13 @@ class Annotations:
         if not wanted.also_by_models:
             filters = replace(filters, model_version_ids=BY_PEOPLE)
         with self.db.read() as tx:
-            if not wanted.pairs:
-                return annotation_rows.page(tx, ref, page=paging.page, per_page=paging.per_page, filters=filters)
-            found = list(_of_pairs(tx, ref, wanted.pairs, filters))
-        start = (paging.page - 1) * paging.per_page
-        return found[start : start + paging.per_page]
+            if wanted.pairs:
+                start = (paging.page - 1) * paging.per_page
+                found = list(_of_pairs(tx, ref, wanted.pairs, filters))[start : start + paging.per_page]
+            else:
+                found = annotation_rows.page(tx, ref, page=paging.page, per_page=paging.per_page, filters=filters)
+            rename_labels(tx, ref, [label for each in found for label in labels_in(each.data)])
+        return found
 
     def patch(
         self,
@@ -188,6 +193,7 @@ def _read(order: resources_pb2.Annotation, user_id: str) -> resources_pb2.Annota
         cleaned(made.data)
     except LehrError as error:
         made.status.CopyFrom(refusal(_as_annotation_error(error)))
+        made.ClearField("data")  # not echoed: it may hold bytes
     return made
 
 

@@ -12,6 +12,7 @@ from lehr.errors import Duplicate, InvalidConcept, InvalidRequest, NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef, new_id
 from lehr.protocol.patch import OVERWRITE, patched
+from lehr.services.batches import chunks
 from lehr.services.paging import MAX_PER_PAGE, Paging
 from lehr.store import concepts as concept_rows
 from lehr.store.db import Database
@@ -104,7 +105,7 @@ def ensure_concepts(tx: Connection, ref: AppRef, labels: Iterable[resources_pb2.
         if not label.id and label.name not in ids:
             ids[label.name] = _id_for(tx, ref, label.name)
         label.id = checked_concept_id(label.id or ids[label.name])
-    known = concept_rows.get_many(tx, ref, {label.id for label in labels})
+    known = _known(tx, ref, {label.id for label in labels})
     missing = {label.id: _new(ref, label) for label in labels if label.id not in known}
     if missing:
         known |= _made(tx, ref, missing)
@@ -112,12 +113,29 @@ def ensure_concepts(tx: Connection, ref: AppRef, labels: Iterable[resources_pb2.
         label.name, label.app_id = known[label.id].name, ref.app_id
 
 
+def rename_labels(tx: Connection, ref: AppRef, labels: Iterable[resources_pb2.Concept]) -> None:
+    """Gives labels, in place, the names that their concepts have by now: a concept may have been renamed since."""
+    labels = list(labels)
+    known = _known(tx, ref, {label.id for label in labels})
+    for label in labels:
+        if label.id in known:
+            label.name = known[label.id].name
+
+
+def _known(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, resources_pb2.Concept]:
+    """Those of the ids that exist; there may be more of them than one statement can name."""
+    known: dict[str, resources_pb2.Concept] = {}
+    for some in chunks(list(ids)):
+        known |= concept_rows.get_many(tx, ref, some)
+    return known
+
+
 def _made(tx: Connection, ref: AppRef, missing: dict[str, resources_pb2.Concept]) -> dict[str, resources_pb2.Concept]:
     """The missing concepts, now there. On PostgreSQL somebody else may make one of them at the same moment."""
     try:
         concept_rows.insert(tx, ref, list(missing.values()))
     except Duplicate:
-        present = concept_rows.get_many(tx, ref, missing)
+        present = _known(tx, ref, missing)
         rest = {id_: concept for id_, concept in missing.items() if id_ not in present}
         if not present:
             raise

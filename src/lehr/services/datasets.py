@@ -13,6 +13,7 @@ from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.patch import OVERWRITE, checked_action, patched
 from lehr.protocol.statuses import status
 from lehr.services.batches import chunks, overall
+from lehr.services.concepts import rename_labels
 from lehr.services.paging import MAX_PER_PAGE, Paging
 from lehr.store import dataset_versions as version_rows
 from lehr.store import datasets as dataset_rows
@@ -129,14 +130,17 @@ class Datasets:
         """A page of the data set's inputs, the first put in first. Raises NotFound."""
         with self.db.read() as tx:
             found_dataset(tx, ref, dataset_id)
-            return dataset_rows.page_inputs(tx, ref, dataset_id, page=paging.page, per_page=paging.per_page)
+            found = dataset_rows.page_inputs(tx, ref, dataset_id, page=paging.page, per_page=paging.per_page)
+            rename_labels(tx, ref, [label for item in found for label in item.input.data.concepts])
+        return found
 
     def get_input(self, ref: AppRef, dataset_id: str, input_id: str) -> resources_pb2.DatasetInput:
         """One input of the data set. Raises NotFound."""
         with self.db.read() as tx:
             found = dataset_rows.get_input(tx, ref, dataset_id, input_id)
-        if found is None:
-            raise NotFound(f"There is no input {input_id!r} in dataset {dataset_id!r}.")
+            if found is None:
+                raise NotFound(f"There is no input {input_id!r} in dataset {dataset_id!r}.")
+            rename_labels(tx, ref, found.input.data.concepts)
         return found
 
     def remove_inputs(self, ref: AppRef, dataset_id: str, input_ids: Sequence[str]) -> int:

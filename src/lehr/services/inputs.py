@@ -19,7 +19,7 @@ from lehr.protocol.patch import MERGE, checked_action, patched
 from lehr.services import add_jobs, admission, ingest
 from lehr.services.admission import Candidate
 from lehr.services.batches import chunks, overall
-from lehr.services.concepts import ensure_concepts
+from lehr.services.concepts import ensure_concepts, rename_labels
 from lehr.services.labels import input_level, new_annotation, tell_annotations
 from lehr.services.media import MAX_ROW_BYTES, host
 from lehr.services.paging import MAX_PER_PAGE, Paging
@@ -107,7 +107,9 @@ class Inputs:
     def get(self, ref: AppRef, input_id: str) -> resources_pb2.Input:
         """One input. Raises NotFound (11101: clients wait for it after a delete)."""
         with self.db.read() as tx:
-            return _found(tx, ref, input_id)
+            found = _found(tx, ref, input_id)
+            rename_labels(tx, ref, found.data.concepts)
+        return found
 
     def list_of(
         self, ref: AppRef, paging: Paging, *, ids: Sequence[str] = (), status_code: int = 0
@@ -117,7 +119,9 @@ class Inputs:
             raise InvalidInput(f"A list can be asked for at most {MAX_PER_PAGE} ids; this request names {len(ids)}.")
         filters = input_rows.InputFilter(ids=tuple(ids), statuses=(status_code,) if status_code else ())
         with self.db.read() as tx:
-            return input_rows.page(tx, ref, page=paging.page, per_page=paging.per_page, filters=filters)
+            found = input_rows.page(tx, ref, page=paging.page, per_page=paging.per_page, filters=filters)
+            rename_labels(tx, ref, [label for each in found for label in each.data.concepts])
+        return found
 
     def patch(
         self, ref: AppRef, user_id: str, changes: Sequence[resources_pb2.Input], action: str
