@@ -52,7 +52,7 @@ def test_jobs_are_claimed_in_the_order_they_came_and_only_of_the_kinds_asked_for
 
 
 def test_a_job_that_was_never_committed_is_never_seen(queue: Queue) -> None:
-    with pytest.raises(ZeroDivisionError), queue.db.write() as tx:
+    with pytest.raises(ZeroDivisionError), queue.db.write() as tx:  # noqa: PT012
         queue.add(tx, "train", {}, "s")
         raise ZeroDivisionError
     assert queue.claim("w", kinds=["train"]) is None

@@ -53,6 +53,11 @@ def test_a_batch_tells_which_ids_and_urls_are_taken(tx) -> None:
     assert inputs.get(tx, APP, "z") is None
 
 
+def test_what_is_taken_can_also_be_asked_without_writing(db: Database) -> None:
+    with db.read() as tx:
+        assert inputs.taken(tx, APP, ids=["a"], urls=["http://x"]) == inputs.Taken(ids=frozenset(), urls=frozenset())
+
+
 def test_pages_with_any_filter_equal_a_plain_search(tx) -> None:
     dice = random.Random(0)
     everything = [_input(f"i{number}", dice.choice([READY, PENDING, FAILED])) for number in range(97)]

@@ -40,7 +40,5 @@ def test_a_deaf_process_and_its_children_are_killed_when_the_grace_is_over() -> 
 
 def test_an_orphan_does_not_even_start() -> None:
     stranger = 1
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(LEASH), str(stranger), "0", sys.executable, "-c", SLEEP], timeout=60
-    )
-    assert done.returncode == 1
+    command = [sys.executable, "-I", "-S", str(LEASH), str(stranger), "0", sys.executable, "-c", SLEEP]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 1

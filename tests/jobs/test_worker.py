@@ -30,6 +30,18 @@ def launcher(queue: Queue) -> LocalLauncher:
 
 
 @pytest.fixture
+def launching(queue: Queue, launcher: LocalLauncher, working) -> Worker:
+    """A worker at work that launches trainers."""
+    return working(Worker(queue, Kinds(launched=TRAIN), launcher))
+
+
+@pytest.fixture
+def pids(tmp_path: Path) -> Path:
+    """Where trainers note their process ids."""
+    return tmp_path / "pids"
+
+
+@pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lehr.jobs.retry, "LONGEST_SECONDS", 0.01)
 
@@ -143,17 +155,15 @@ def test_a_stopped_worker_interrupts_its_jobs_and_gives_them_back_unused(queue, 
     assert (view(job_id).state, view(job_id).job.attempt) == (State.QUEUED, 0)
 
 
-def test_a_large_job_runs_in_a_process_of_its_own(queue, add, ended, launcher, working, tmp_path) -> None:
-    working(Worker(queue, Kinds(launched=TRAIN), launcher))
-    view = ended(add("train", what="nothing", pids=str(tmp_path / "pids")))
+def test_a_large_job_runs_in_a_process_of_its_own(add, ended, launching, pids) -> None:
+    view = ended(add("train", what="nothing", pids=str(pids)))
     assert view.state is State.DONE
-    (pid,) = _pids(tmp_path / "pids")
+    (pid,) = _pids(pids)
     assert pid != os.getpid()
     assert view.worker == worker_name(pid)
 
 
-def test_a_refusal_in_a_large_job_is_final(queue, add, ended, launcher, working) -> None:
-    working(Worker(queue, Kinds(launched=TRAIN), launcher))
+def test_a_refusal_in_a_large_job_is_final(add, ended, launching) -> None:
     view = ended(add("train", what="refuse"))
     assert (view.state, view.job.attempt, view.error) == (
         State.FAILED,
@@ -163,11 +173,10 @@ def test_a_refusal_in_a_large_job_is_final(queue, add, ended, launcher, working)
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_a_large_job_whose_process_was_killed_is_tried_again(queue, add, ended, launcher, working, tmp_path) -> None:
-    working(Worker(queue, Kinds(launched=TRAIN), launcher))
-    view = ended(add("train", what="die once", pids=str(tmp_path / "pids")))
+def test_a_large_job_whose_process_was_killed_is_tried_again(add, ended, launching, pids) -> None:
+    view = ended(add("train", what="die once", pids=str(pids)))
     assert (view.state, view.job.attempt) == (State.DONE, 2)
-    assert len(_pids(tmp_path / "pids")) == 2
+    assert len(_pids(pids)) == 2
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -187,25 +196,24 @@ def test_a_large_job_whose_process_always_dies_is_given_up_with_a_reason(
 
 
 @pytest.mark.parametrize("what", ["for ever", "deaf"])
-def test_a_cancelled_large_job_ends_its_process(queue, add, launcher, working, until, tmp_path, what) -> None:
-    working(Worker(queue, Kinds(launched=TRAIN), launcher))
-    add("train", subject="ann/zoo/m/v", what=what, pids=str(tmp_path / "pids"))
-    until(lambda: _pids(tmp_path / "pids"))
+@pytest.mark.usefixtures("launching")
+def test_a_cancelled_large_job_ends_its_process(queue, add, until, pids, what) -> None:
+    add("train", subject="ann/zoo/m/v", what=what, pids=str(pids))
+    until(lambda: _pids(pids))
     with queue.db.write() as tx:
         assert queue.cancel_under(tx, "ann/zoo/") == 1
-    until(lambda: not _is_running(_pids(tmp_path / "pids")[0]))
+    until(lambda: not _is_running(_pids(pids)[0]))
 
 
-def test_large_jobs_wait_for_their_turn(queue, add, ended, launcher, working, tmp_path, until) -> None:
-    worker = working(Worker(queue, Kinds(launched=TRAIN), launcher))
-    first = add("train", subject="first", what="for ever", pids=str(tmp_path / "pids"))
+def test_large_jobs_wait_for_their_turn(queue, add, ended, launching, pids, until) -> None:
+    first = add("train", subject="first", what="for ever", pids=str(pids))
     second = add("train", subject="second", what="nothing")
-    until(lambda: _pids(tmp_path / "pids"))
+    until(lambda: _pids(pids))
     with queue.db.read() as tx:
         assert queue.view(tx, second).state is State.QUEUED
     with queue.db.write() as tx:
         queue.cancel(tx, "first")
-    worker.wake()
+    launching.wake()
     assert ended(second).state is State.DONE
     assert ended(first).state is State.CANCELLED
 
@@ -230,28 +238,26 @@ def outside(queue: Queue):
 
 
 def test_a_trainer_dies_with_its_worker_and_the_next_worker_goes_on_without_waiting(
-    queue, add, view, outside, working, launcher, until, tmp_path
+    request, add, view, outside, until, pids
 ) -> None:
-    job_id = add("train", what="for ever", pids=str(tmp_path / "pids"))
-    until(lambda: _pids(tmp_path / "pids"))
+    job_id = add("train", what="for ever", pids=str(pids))
+    until(lambda: _pids(pids))
     outside.end(signal.SIGKILL)
-    until(lambda: not _is_running(_pids(tmp_path / "pids")[0]))
+    until(lambda: not _is_running(_pids(pids)[0]))
     assert view(job_id).state is State.RUNNING, "its lease has not run out"
     assert is_dead(view(job_id).worker)
-    working(Worker(queue, Kinds(launched=TRAIN), launcher))
-    until(lambda: len(_pids(tmp_path / "pids")) == 2)
+    request.getfixturevalue("launching")
+    until(lambda: len(_pids(pids)) == 2)
     assert view(job_id).job.attempt == 2
 
 
-def test_a_worker_told_to_end_lets_its_trainer_save_and_gives_the_job_back(
-    queue, add, view, outside, until, tmp_path
-) -> None:
-    job_id = add("train", what="for ever", pids=str(tmp_path / "pids"))
-    until(lambda: _pids(tmp_path / "pids"))
+def test_a_worker_told_to_end_lets_its_trainer_save_and_gives_the_job_back(add, view, outside, until, pids) -> None:
+    job_id = add("train", what="for ever", pids=str(pids))
+    until(lambda: _pids(pids))
     outside.end(signal.SIGTERM)
     assert outside.process.returncode == 0
-    assert (tmp_path / "pids.saved").exists()
-    assert not _is_running(_pids(tmp_path / "pids")[0])
+    assert pids.with_name("pids.saved").exists()
+    assert not _is_running(_pids(pids)[0])
     assert (view(job_id).state, view(job_id).job.attempt) == (State.QUEUED, 0)
 
 

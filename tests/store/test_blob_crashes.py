@@ -126,7 +126,7 @@ def test_a_crash_between_blob_and_row_leaves_a_blob_that_is_swept_and_never_a_ro
         inputs.insert(
             tx, AppRef("ann", "zoo"), [inputs.NewInput(message=resources_pb2.Input(id="i"), content_sha=named)]
         )
-    with pytest.raises(RuntimeError), db.write() as tx:
+    with pytest.raises(RuntimeError), db.write() as tx:  # noqa: PT012
         inputs.insert(
             tx, AppRef("ann", "zoo"), [inputs.NewInput(message=resources_pb2.Input(id="j"), content_sha=orphan)]
         )

@@ -68,7 +68,7 @@ def test_a_read_sees_one_moment_and_cannot_write(db: Database) -> None:
 
 
 def test_an_exception_undoes_the_whole_transaction(db: Database) -> None:
-    with pytest.raises(KeyError), db.write() as tx:
+    with pytest.raises(KeyError), db.write() as tx:  # noqa: PT012
         users.insert(tx, resources_pb2.User(id="ann"))
         raise KeyError
     with db.read() as tx:
@@ -155,7 +155,7 @@ def test_a_migration_that_fails_changes_nothing(db: Database, newer: Path) -> No
 def test_a_store_of_a_newer_lehr_is_refused_and_left_alone(db: Database) -> None:
     with db.write() as tx:
         tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StoreUnusable, match="'9999'.*newer Lehr"):
+    with pytest.raises(StoreUnusable, match=r"'9999'.*newer Lehr"):
         db.upgrade()
 
 

@@ -100,7 +100,8 @@ _INPUTS = Noun(table=table, message=resources_pb2.Input, columns=_columns, what=
 
 def insert(tx: Connection, ref: AppRef, rows: Sequence[NewInput]) -> None:
     """All or none, in one statement. Raises Duplicate if an id is taken: ask `taken` first, in the same transaction."""
-    key = _locked(tx, ref)
+    _queue_up(tx, ref)
+    key = app_key_of(tx, ref)
     complete = []
     for row in rows:
         stamp(row.message)
@@ -111,23 +112,23 @@ def insert(tx: Connection, ref: AppRef, rows: Sequence[NewInput]) -> None:
 
 def lock(tx: Connection, ref: AppRef) -> None:
     """Before reading what is then changed: other writers of the app's inputs wait. Raises NotFound without the app."""
-    _locked(tx, ref)
+    _queue_up(tx, ref)
+    app_key_of(tx, ref)
 
 
-def _locked(tx: Connection, ref: AppRef) -> int:
-    """The app's key, with the app's uploads made to queue up: so keys appear in their order and no URL comes in twice.
+def _queue_up(tx: Connection, ref: AppRef) -> None:
+    """Makes the app's uploads wait for each other: so keys appear in their order and no URL comes in twice.
 
     SQLite has one writer anyway, and ignores the lock.
     """
-    key = app_key_of(tx, ref)
-    tx.execute(select(apps.c.key).where(apps.c.key == key).with_for_update(key_share=True))
-    return key
+    apps_row = select(apps.c.key).where(apps.c.user_id == ref.user_id, apps.c.id == ref.app_id)
+    tx.execute(apps_row.with_for_update(key_share=True))
 
 
 def taken(tx: Connection, ref: AppRef, *, ids: Iterable[str], urls: Iterable[str] = ()) -> Taken:
     """Which of these the app has already. In a write transaction the answer holds until its end."""
     if not tx.get_execution_options().get("postgresql_readonly"):
-        _locked(tx, ref)
+        _queue_up(tx, ref)
     by_sha = {_sha(url): url for url in urls}
     in_app = table.c.app_key == app_key(ref)
     found = tx.execute(select(table.c.id).where(in_app, table.c.id.in_(list(ids)))).scalars()

@@ -73,9 +73,12 @@ class Noun(Generic[M]):
         """Inserts complete rows, none of them if one is a Duplicate."""
         if not rows:
             return
+        statement: Any = insert(self.table)
+        if tx.dialect.name == "postgresql":  # asking for something back makes one statement of many rows
+            statement = statement.returning(self.table.c.key)
         try:
             with tx.begin_nested():
-                tx.execute(insert(self.table), list(rows))
+                tx.execute(statement, list(rows))
         except IntegrityError as error:
             raise self._refusal(rows, error) from error
 
