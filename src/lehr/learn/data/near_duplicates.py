@@ -1,15 +1,15 @@
 """Finds pictures that are copies of one another but for size, compression or a slight retouch.
 
-Two pictures are near-duplicates when their perceptual hashes differ in at most 3 of 64 bits and their 16 x 16 grey
-thumbnails by at most 3 levels of 255 on average. Candidates come from the pigeonhole principle: of four 16-bit parts
-of two such hashes at least one is equal, so only pictures that share a part are compared.
+Two pictures are near-duplicates when their perceptual hashes differ in at most 7 of 64 bits and their 16 x 16 grey
+thumbnails by at most 3 levels of 255 on average. Candidates come from the pigeonhole principle: of the eight bytes of
+two such hashes at least one is equal, so only pictures that share a byte are compared.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-MAX_BITS = 3
+MAX_BITS = 7
 MAX_LEVELS = 3.0
 _LARGE_BUCKET = 256
 
@@ -18,8 +18,8 @@ def groups(signatures: np.ndarray) -> np.ndarray:
     """int64 [N]: per picture the lowest row of its group. `signatures`: uint8 [N, 264] as in a pack."""
     parent = np.arange(len(signatures))
     hashes, thumbnails = signatures[:, :8], signatures[:, 8:].astype(np.int16)
-    for part in range(4):
-        keys = hashes[:, 2 * part].astype(np.int64) * 256 + hashes[:, 2 * part + 1]
+    for part in range(8):
+        keys = hashes[:, part].astype(np.int64)
         order = np.argsort(keys, kind="stable")
         borders = np.flatnonzero(np.diff(keys[order])) + 1
         for bucket in np.split(order, borders):

@@ -136,10 +136,12 @@ class Packs:
         partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self.folder))
         try:
             older = list(self._of_size(image_size))
-            writer = _Writer(partial, image_size, len(sources), self.budget_bytes // 2)
-            with ThreadPoolExecutor(parallel or os.cpu_count() or 1) as threads:
+            with (
+                ThreadPoolExecutor(parallel or os.cpu_count() or 1) as threads,
+                _Writer(partial, image_size, len(sources), self.budget_bytes // 2) as writer,
+            ):
                 _fill(writer, sorted(sources), older, _Decoding(threads, decode, image_size), on_progress)
-            writer.close()
+                writer.finish()
             path = self._publish(partial, pack_name(sources, image_size))
         except OSError as error:
             raise TrainingStopped(f"The pictures could not be packed in {self.folder}: {error}.") from error
@@ -224,6 +226,13 @@ class _Writer:
         self.shas: list[str] = []
         self.unreadable: dict[str, str] = {}
 
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pixels.close()
+        self.signatures.close()
+
     def add(self, sha256: str, pixels: np.ndarray) -> None:
         assert pixels.dtype == np.uint8, pixels.dtype
         assert pixels.ndim == 3, pixels.shape
@@ -241,11 +250,10 @@ class _Writer:
         self.pixels.write(data)
         self.signatures.write(signature_)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Writes the index last, everything fsynced."""
         for file in (self.pixels, self.signatures):
             _sync(file)
-            file.close()
         index = {
             "version": VERSION,
             "image_size": self.image_size,

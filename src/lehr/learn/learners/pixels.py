@@ -37,8 +37,6 @@ class PixelLearner:
         self.device: Device = recipe.problem.device
         self.images = Images(data.pack, self.device)
         self.targets_NK = torch.from_numpy(data.targets_NK).to(self.device.name)
-        if recipe.batch_size < _TOO_SMALL_FOR_NORMS:
-            _freeze_norms(net)
 
     def loss(self, indices: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
         """As Learner.loss."""
@@ -76,21 +74,26 @@ class PixelLearner:
             yield normalised(self.images.crops(view.crops(self.data.pack, rows_B, preprocessing.side)), preprocessing)
 
 
-def pixel_learning(augmentation: Augmentation, begin: Begin, *, smoothing: float = 0.0) -> BeginLearning:
-    """The `begin` of a recipe that trains the whole network; the function `begin` here gives it its first weights."""
-    return partial(_begin, augmentation, begin, smoothing)
+def pixel_learning(
+    augmentation: Augmentation, begin: Begin, *, smoothing: float = 0.0, freezes_norms: bool = False
+) -> BeginLearning:
+    """The `begin` of a recipe that trains the whole network; the function `begin` here gives it its first weights.
 
+    `freezes_norms` keeps a pretrained base's statistics, which a few small batches of other pictures would only spoil.
+    """
 
-def _begin(
-    augmentation: Augmentation, begin: Begin, smoothing: float, recipe: Recipe, data: Data, is_fresh: bool
-) -> Generator[Preparing | Noted, None, PixelLearner]:
-    torch.manual_seed(recipe.seed)
-    net = build(recipe.net.name, recipe.net.arguments)
-    net = net.to(recipe.problem.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    learner = PixelLearner(net, recipe, data, augmentation, loss_of(recipe.activation, smoothing))
-    if is_fresh:
-        yield from begin(net, learner)
-    return learner
+    def begin_learning(recipe: Recipe, data: Data, is_fresh: bool) -> Generator[Preparing | Noted, None, PixelLearner]:
+        torch.manual_seed(recipe.seed)
+        net = build(recipe.net.name, recipe.net.arguments)
+        net = net.to(recipe.problem.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learner = PixelLearner(net, recipe, data, augmentation, loss_of(recipe.activation, smoothing))
+        if freezes_norms or recipe.batch_size < _TOO_SMALL_FOR_NORMS:
+            _freeze_norms(net)
+        if is_fresh:
+            yield from begin(net, learner)
+        return learner
+
+    return begin_learning
 
 
 def _freeze_norms(net: nn.Module) -> None:

@@ -1,0 +1,149 @@
+"""Which items take part, what is held out, and what is said about a set before it trains."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lehr.errors import LehrError, NoPositives, NoTrainingData, SingleClass, TooManyBadItems, TrainingStopped
+from lehr.learn.data import near_duplicates
+from lehr.learn.data.dataset import build_data
+from lehr.learn.data.order import DataOrder
+from lehr.learn.data.packs import Packs, signature
+from lehr.learn.folder import read_folder
+from lehr.learn.items import Item
+
+
+def photo(seed: int, quality: int = 95, size: int = 96) -> bytes:
+    """Smooth random blobs: unlike one another, and recognisable after compression."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def item(data: bytes, *positives: str, negatives: tuple[str, ...] = (), split: str = "", name: str = "") -> Item:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Item(
+        id=name or sha256[:8],
+        sha256=sha256,
+        read=lambda: data,
+        positives=frozenset(positives),
+        negatives=frozenset(negatives),
+        split=split,
+    )
+
+
+def order(*concepts: str, **changes: object) -> DataOrder:
+    return DataOrder(concepts=concepts or ("cat", "dog"), image_size=32, **changes)  # type: ignore[arg-type]
+
+
+CATS = [item(photo(seed), "cat") for seed in range(20)]
+DOGS = [item(photo(100 + seed), "dog") for seed in range(20)]
+BIRD = item(photo(500), "bird")
+
+
+def test_a_fifth_of_every_concept_is_held_out_and_always_the_same(tmp_path: Path) -> None:
+    first = build_data(order(), CATS + DOGS, packs=Packs(tmp_path))
+    again = build_data(order(), (CATS + DOGS)[::-1], packs=Packs(tmp_path))
+    assert first.held_out_ids == again.held_out_ids
+    assert first.fingerprint == again.fingerprint
+    assert first.targets_NK[first.held_indices].sum(axis=0).tolist() == [4, 4]
+
+
+def test_copies_of_a_picture_are_never_on_both_sides(tmp_path: Path) -> None:
+    copies = [item(photo(seed, quality=70, size=120), "cat") for seed in range(20)]
+    data = build_data(order(), CATS + copies + DOGS, packs=Packs(tmp_path))
+    held = set(data.held_out_ids)
+    assert all((one.id in held) == (other.id in held) for one, other in zip(CATS, copies, strict=True))
+    assert 6 <= data.targets_NK[data.held_indices, 0].sum() <= 10
+
+
+def test_near_duplicates_equal_those_of_a_search_over_all_pairs() -> None:
+    shrunk = [
+        Image.open(io.BytesIO(photo(seed, quality))).resize((32, 32)) for seed in range(30) for quality in (95, 60)
+    ]
+    signatures = np.stack([np.frombuffer(signature(np.asarray(image)), np.uint8) for image in shrunk])
+    groups = near_duplicates.groups(signatures)
+    for one in range(60):
+        for other in range(60):
+            bits = int(np.bitwise_count(signatures[one, :8] ^ signatures[other, :8]).sum())
+            levels = np.abs(signatures[one, 8:].astype(int) - signatures[other, 8:]).mean()
+            assert (groups[one] == groups[other]) == (bits <= 7 and levels <= 3.0)
+
+
+def test_marks_decide_the_split_where_there_are_any(tmp_path: Path) -> None:
+    marked = [item(photo(700), "cat", split="test", name="t1"), item(photo(701), "dog", split="test", name="t2")]
+    assert build_data(order(), CATS + DOGS + marked, packs=Packs(tmp_path)).held_out_ids in (("t1", "t2"), ("t2", "t1"))
+    trained = [item(photo(seed), "cat", split="train") for seed in range(20)]
+    data = build_data(order(), trained + DOGS, packs=Packs(tmp_path))
+    assert data.targets_NK[data.held_indices].sum(axis=0).tolist() == [0, 4]
+
+
+def test_background_trains_only_in_an_open_environment(tmp_path: Path) -> None:
+    negative = item(photo(501), negatives=("cat",), name="not a cat")
+    items = [*CATS, *DOGS, BIRD, negative]
+    closed = build_data(order(closed_environment=True), items, packs=Packs(tmp_path))
+    assert {BIRD.id, "not a cat"} & set(closed.train_ids + closed.held_out_ids) == {"not a cat"}
+    opened = build_data(order(), items, packs=Packs(tmp_path))
+    assert BIRD.id in opened.train_ids + opened.held_out_ids
+    assert any(finding.kind == "background" for finding in opened.findings)
+
+
+@pytest.mark.parametrize(
+    ("items", "changes", "error", "words"),
+    [
+        ([], {}, NoTrainingData, "no items"),
+        ([BIRD], {}, NoPositives, "they carry: bird"),
+        ([item(photo(0), negatives=("cat",))], {}, NoPositives, "unset value is 0"),
+        ([item(photo(0), "cat", "dog")], {"exclusive": True}, TrainingStopped, "set logreg to 1"),
+        ([item(b"text", "cat", name="bad one"), *CATS[:9]], {}, TooManyBadItems, "bad one: This is text"),
+        (
+            [item(b"text", "cat"), *(item(photo(seed)) for seed in range(30))],
+            {"invalid_data_tolerance_percent": 50.0},
+            NoPositives,
+            "unreadable",
+        ),
+        ([item(photo(0), "cat", split="test")], {}, NoPositives, "marked as a test item"),
+    ],
+)
+def test_a_set_that_cannot_train_is_refused_with_what_was_found(
+    tmp_path: Path, items: list[Item], changes: dict[str, object], error: type[LehrError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        build_data(order(**changes), items, packs=Packs(tmp_path))
+
+
+def test_softmax_over_one_concept_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SingleClass, match="logreg"):
+        build_data(order("cat", exclusive=True), CATS, packs=Packs(tmp_path))
+
+
+def test_what_looks_wrong_is_said_before_training(tmp_path: Path) -> None:
+    twice = item(photo(3, quality=60), "dog", name="twin")
+    data = build_data(order("cat", "dog", "fish"), [*CATS, *DOGS[:5], twice], packs=Packs(tmp_path))
+    kinds = {finding.kind: finding for finding in data.findings}
+    assert kinds["no_positives"].concepts == ("fish",)
+    assert kinds["few_positives"].concepts == ("dog",)
+    assert set(kinds["near_duplicates"].item_ids) == {"twin", CATS[3].id}
+
+
+def test_class_folders_become_items_with_their_splits(tmp_path: Path) -> None:
+    for split, kind in (("train", "cat"), ("val", "cat"), ("train", "dog")):
+        folder = tmp_path / split / kind
+        folder.mkdir(parents=True)
+        (folder / "1.jpg").write_bytes(photo(len(split + kind)))
+        (folder / "notes.txt").write_text("no picture")
+    items = {item.id: (item.positives, item.split) for item in read_folder(tmp_path)}
+    assert items == {
+        "train/cat/1.jpg": ({"cat"}, "train"),
+        "train/dog/1.jpg": ({"dog"}, "train"),
+        "val/cat/1.jpg": ({"cat"}, "test"),
+    }
+    with pytest.raises(LehrError, match="class folders"):
+        read_folder(tmp_path / "val" / "cat")

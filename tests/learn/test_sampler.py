@@ -1,0 +1,54 @@
+"""The stream of items: shuffled, endless, resumable, fair."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from lehr.learn.data.sampler import Stream, epoch_batches
+from lehr.learn.schedule import Steps, Triangle, default_decay
+
+
+def test_short_epochs_starve_no_item() -> None:
+    stream = Stream(num_items=10, seed=0)
+    epochs = [stream.rows(4 * epoch, 4) for epoch in range(5)]
+    assert Counter(np.concatenate(epochs).tolist()) == dict.fromkeys(range(10), 2)
+
+
+def test_any_position_can_be_reached_at_once() -> None:
+    stream = Stream(num_items=7, seed=3)
+    whole = stream.rows(0, 50)
+    assert np.array_equal(np.concatenate([stream.rows(start, 5) for start in range(0, 50, 5)]), whole)
+    assert not np.array_equal(whole[:7], whole[7:14])
+    assert np.array_equal(Stream(num_items=7, seed=3).rows(20, 30), whole[20:])
+
+
+def test_balanced_passes_draw_equally_from_every_group() -> None:
+    groups = (tuple(range(90)), tuple(range(90, 99)), (99,))
+    rows = Stream(num_items=100, seed=0, balanced_groups=groups).rows(0, 3000)
+    drawn = [np.isin(rows, group).mean() for group in groups]
+    assert np.allclose(drawn, 1 / 3, atol=0.02)
+
+
+def test_an_epoch_is_cut_into_batches_without_tiny_ones() -> None:
+    assert epoch_batches(256, 128) == (128, 128)
+    assert epoch_batches(300, 128) == (128, 128, 44)
+    assert epoch_batches(280, 128) == (128, 128)
+    assert epoch_batches(5, 128) == (5,)
+
+
+def test_the_default_decay_never_ends_below_a_thousandth() -> None:
+    assert default_decay(65, 25, 7) == 10**-0.5
+    assert default_decay(2, 25, 7) == 0.1
+    assert default_decay(40, 25, 7) == 0.1
+    schedule = Steps(init_epochs=25, step_epochs=7, decay=default_decay(65, 25, 7))
+    assert schedule(64) >= 0.999e-3
+    assert [schedule(24), schedule(25)] == [1.0, 10**-0.5]
+
+
+def test_the_triangle_climbs_and_falls() -> None:
+    schedule = Triangle(num_epochs=10)
+    assert schedule(0) == 0.2
+    assert abs(schedule(2.3) - 1.0) < 1e-9
+    assert abs(schedule(10) - 0.07) < 1e-9
