@@ -58,7 +58,8 @@ def _torch(_: Settings) -> Iterator[Finding]:
 
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except RuntimeError as error:
-        sentence = f"{versions} do not fit each other ({error}): install both from the same index, with pip install -U torch torchvision"
+        mend = "install both from the same index, with pip install -U torch torchvision"
+        sentence = f"{versions} do not fit each other ({error}): {mend}"
         yield Finding(what="torch", is_good=False, sentence=sentence)
         return
     yield Finding(what="torch", is_good=True, sentence=versions)

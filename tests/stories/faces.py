@@ -1,11 +1,11 @@
-"""The published messages over either face: the wheel's own stub over gRPC, and plain JSON over HTTP as curl sends it."""
+"""The published messages over either face: the wheel's stub over gRPC, and JSON over HTTP as curl sends it."""
 
 from __future__ import annotations
 
 import re
 
-import grpc
 import httpx
+from clarifai_grpc.channel.clarifai_channel import ClarifaiChannel
 from clarifai_grpc.grpc.api import resources_pb2, service_pb2, service_pb2_grpc
 from clarifai_grpc.grpc.api.status import status_code_pb2 as codes
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -21,8 +21,8 @@ class Client:
     def __init__(self, face: str, base: str, token: str, app_id: str = "", user_id: str = "lehr") -> None:
         self.who = resources_pb2.UserAppIDSet(user_id=user_id, app_id=app_id)
         self.face, self.token = face, token
-        options = [("grpc.max_receive_message_length", 2**30), ("grpc.max_send_message_length", 2**30)]
-        channel = grpc.insecure_channel(base.removeprefix("http://"), options=options)
+        host, port = base.removeprefix("http://").split(":")
+        channel = ClarifaiChannel.get_insecure_grpc_channel(base=host, port=int(port))
         self.stub = service_pb2_grpc.V2Stub(channel)
         self.http = httpx.Client(base_url=base, headers={"Authorization": f"Key {token}"}, timeout=60)
 
@@ -42,10 +42,14 @@ class Client:
         return answer
 
     def _over_http(self, method, request):
-        """The RPC's first route, the path filled from the message, the rest as query or body."""
+        """The RPC's first route whose path the message fills, the rest as query or body."""
         [rule] = [rule for option, rule in method.GetOptions().ListFields() if option.name == "http"]
-        verb = rule.WhichOneof("pattern")
-        path = re.sub(r"{([^}]+)}", lambda found: _at(request, found[1]), getattr(rule, verb))
+        routes = [(one.WhichOneof("pattern"), one) for one in (rule, *rule.additional_bindings)]
+        paths = [
+            (verb, re.sub(r"{([^}]+)}", lambda found: _at(request, found[1]), getattr(one, verb)))
+            for verb, one in routes
+        ]
+        verb, path = next((verb, path) for verb, path in paths if "//" not in path)
         body = MessageToDict(request, preserving_proto_field_name=True)
         if verb == "get":
             flat = {name: value for name, value in body.items() if name != "user_app_id"}

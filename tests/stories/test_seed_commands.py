@@ -9,8 +9,8 @@ import subprocess
 import grpc
 import pytest
 from clarifai_grpc.grpc.api import resources_pb2 as r
-from conftest import TOKEN
 from faces import GRPC, Client
+from lehr_server import TOKEN
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl")
 

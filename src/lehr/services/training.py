@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 KIND = "train"
 CHECKPOINT_SECONDS = 60.0
 REPORT_SECONDS = 1.0
-SHOWN = {"accuracy"}
+SHOWN = ("accuracy",)
 """Held-out figures in the status line."""
 
 
@@ -195,24 +195,23 @@ class _Run:
             if isinstance(event, EpochEnded):
                 state = event.state()
                 self._save(state, event.step)
+                self._remember(event.metrics or {})
             elif isinstance(event, Stepped) and time.monotonic() - self.last_checkpoint > CHECKPOINT_SECONDS:
                 self._save(event.state(), event.step)
         assert state is not None, "a training ends with an epoch"
         return state
 
+    def _remember(self, metrics: Mapping[str, float]) -> None:
+        self.held_out = "".join(f", held-out {name} {metrics[name]:.4f}" for name in SHOWN if name in metrics)
+
     def _details(self, event: Event) -> str:
         """The status line: where the run is, and the last figures on the held-out part."""
         from lehr.learn.events import EpochEnded, Noted, Preparing
 
-        match event:
-            case Preparing():
-                return f"{event.stage}: {event.done:,} of {event.total:,}"
-            case Noted():
-                return event.text
-            case EpochEnded() if event.metrics:
-                self.held_out = "".join(
-                    f", held-out {name} {event.metrics[name]:.4f}" for name in SHOWN & event.metrics.keys()
-                )
+        if isinstance(event, Preparing):
+            return f"{event.stage}: {event.done:,} of {event.total:,}"
+        if isinstance(event, Noted):
+            return event.text
         loss = event.train_loss if isinstance(event, EpochEnded) else event.loss
         return f"epoch {event.epoch} of {event.num_epochs}, loss {loss:.4f}{self.held_out}"
 
