@@ -12,6 +12,7 @@ from concurrent import futures
 
 import grpc
 import httpx
+from clarifai_grpc.channel.clarifai_channel import ClarifaiChannel
 from clarifai_grpc.grpc.api import resources_pb2, service_pb2, service_pb2_grpc
 from machine import described
 from server import TOKEN, running
@@ -29,12 +30,11 @@ def main() -> None:
 
 
 def _calls(base: str) -> list[tuple[str, Callable[[], object]]]:
-    stub = service_pb2_grpc.V2Stub(grpc.insecure_channel(base.removeprefix("http://")))
+    host, port = base.removeprefix("http://").split(":")
+    stub = service_pb2_grpc.V2Stub(ClarifaiChannel.get_insecure_grpc_channel(base=host, port=int(port)))
     key = (("authorization", f"Key {TOKEN}"),)
     who = resources_pb2.UserAppIDSet(user_id="lehr", app_id="bench")
-    stub.PostApps(
-        service_pb2.PostAppsRequest(user_app_id=who, apps=[resources_pb2.App(id="bench")]), metadata=key
-    )
+    stub.PostApps(service_pb2.PostAppsRequest(user_app_id=who, apps=[resources_pb2.App(id="bench")]), metadata=key)
     session = httpx.Client(base_url=base, headers={"Authorization": f"Key {TOKEN}"})
     counter = iter(range(10**9))
 

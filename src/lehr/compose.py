@@ -99,10 +99,14 @@ def serve(settings: Settings) -> int:
         grpc = GrpcFace(door=door, socket=socket, base_url=here.base_url, room=room)
         grpc.start()
         grpc.serving(ready=True)
-        predictors.start()
-        crew.start()
+
+        def when_ready() -> None:  # the API first: its children would compete with it for the processor
+            _greet(here, token)
+            predictors.start()
+            crew.start()
+
         try:
-            front.run(when_ready=lambda: _greet(here, token), when_stopping=grpc.stop)
+            front.run(when_ready=when_ready, when_stopping=grpc.stop)
         finally:
             crew.close()
             predictors.close()
