@@ -39,7 +39,9 @@ def running(home: Path | None = None, *flags: str) -> Iterator[Running]:
             env={**os.environ, "LEHR_PAT": TOKEN},
         )
         assert process.stdout is not None
-        line = next(line for line in process.stdout if line.startswith("Lehr is ready at "))
-        yield Running(process, line.split()[-1], time.perf_counter() - started)
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        try:
+            line = next(line for line in process.stdout if line.startswith("Lehr is ready at "))
+            yield Running(process, line.split()[-1], time.perf_counter() - started)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)

@@ -40,6 +40,7 @@ from lehr.services.bundles import Bundles
 from lehr.services.concepts import Concepts
 from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets
+from lehr.services.housekeeping import Housekeeping
 from lehr.services.ingest import Ingest
 from lehr.services.inputs import Inputs
 from lehr.services.keys import Keys
@@ -199,6 +200,7 @@ def _greet(settings: Settings, token: str | None) -> None:
 def work(settings: Settings) -> int:
     """`lehr worker`: claims jobs until SIGTERM."""
     store = open_store(settings)
+    Housekeeping(db=store.db, blobs=store.blobs, queue=store.queue).start()
     with DecoderPool(2) as decoders:
         small = Ingest(
             db=store.db,
