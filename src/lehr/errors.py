@@ -13,6 +13,7 @@ LehrError
           - ModelNotFound, WorkflowNotFound
       x KeyInvalid, KeyNotFound, MissingScope
       x Untrained               the model has no trained version yet
+      x CannotEvaluate          an evaluation that can have no result; NeedsInputs, NeedsLabels say what is missing
       x TooLarge
       x NotImplementedHere      an RPC out of scope
   + UndecodableImage            bytes that are no picture we accept (30101 or 30002 beside the item, not the whole call)
@@ -164,6 +165,24 @@ class Untrained(Refused):
     """The model has no trained version to answer with."""
 
     code = 21102
+
+
+class CannotEvaluate(Refused):
+    """An evaluation that can have no result as things stand."""
+
+    code = 21317
+
+
+class NeedsInputs(CannotEvaluate):
+    """There is nothing to evaluate on."""
+
+    code = 21316
+
+
+class NeedsLabels(CannotEvaluate):
+    """None of the items carries a concept of the model."""
+
+    code = 21315
 
 
 class TooLarge(Refused):

@@ -19,6 +19,7 @@ NAMED_BY = (
     tables.frozen_inputs.c.content_sha,
     tables.checkpoints.c.sha,
     tables.bundles.c.sha,
+    tables.evaluations.c.details_sha,
 )
 """Every column that names a blob; a test holds it complete."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -253,6 +254,28 @@ bundles = Table(
     ),
     Column("sha", SHA, nullable=False, index=True),
     Column("size", BigInteger, nullable=False),  # bytes
+)
+
+evaluations = _table(
+    "evaluations",
+    _key(),
+    _parent("app_key", "apps.key"),
+    _parent("version_key", "model_versions.key"),
+    Column("id", Text, nullable=False),
+    Column("status_code", Integer, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("eval_dataset_id", Text, nullable=False),
+    Column("train_dataset_id", Text, nullable=False),
+    # figures that lists are sorted by; 0 until there are any
+    Column("roc_auc", Double, nullable=False),
+    Column("f1", Double, nullable=False),
+    Column("precision", Double, nullable=False),
+    Column("recall", Double, nullable=False),
+    Column("mean_avg_precision", Double, nullable=False),
+    Column("details_sha", SHA, nullable=False, index=True),  # '' until it is evaluated
+    _message(),
+    UniqueConstraint("app_key", "id"),
+    Index(None, "version_key", "key"),
 )
 
 workflows = _table(
