@@ -112,9 +112,9 @@ class Training:
         device = choose_device()
         recipe = plan.template.recipe(plan.form, data.problem(device, self.weights))
         state = run.train(recipe, data)
-        run.report(lambda: "evaluating on the held-out part", percent=99)
+        run.enter("evaluating on the held-out part")
         evaluation = evaluate(recipe, data, state)
-        run.report(lambda: "writing the serving form", percent=99)
+        run.enter("writing the serving form")
         with tempfile.TemporaryDirectory(prefix="lehr-bundle-") as beside:
             bundle = write_bundle(recipe, data, state, evaluation, Path(beside) / "bundle")
             run.finish(bundle, evaluation, data)
@@ -218,6 +218,11 @@ class _Run:
     def say(self, *lines: str) -> None:
         """Lines for the training log; written with the next report."""
         self.unsaid.extend(lines)
+
+    def enter(self, stage: str) -> None:
+        """A stage after the last step, which may be long: told at once."""
+        self.last_report = 0.0
+        self.report(lambda: stage, percent=99)
 
     def report(self, details: Callable[[], str], *, percent: int, seconds_left: int | None = None) -> None:
         """Writes status and log, at most once a second; raises LeaseLost, Cancelled or Interrupted.

@@ -132,15 +132,16 @@ class Packs:
         if found:
             on_progress(len(sources), len(sources))
             return found
+        unique = _by_content(sources)
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self.folder))
         try:
             older = list(self._of_size(image_size))
             with (
                 ThreadPoolExecutor(parallel or os.cpu_count() or 1) as threads,
-                _Writer(partial, image_size, len(sources), self.budget_bytes // 2) as writer,
+                _Writer(partial, image_size, len(unique), self.budget_bytes // 2) as writer,
             ):
-                _fill(writer, sorted(sources), older, _Decoding(threads, decode, image_size), on_progress)
+                _fill(writer, unique, older, _Decoding(threads, decode, image_size), on_progress)
                 writer.finish()
             path = self._publish(partial, pack_name(sources, image_size))
         except OSError as error:
@@ -267,6 +268,11 @@ class _Writer:
         _sync_folder(self.folder)
 
 
+def _by_content(sources: Sequence[Source]) -> list[Source]:
+    """Each content once, in the order of the hashes: many items may show the same picture."""
+    return [source for _, source in sorted({source.sha256: source for source in sources}.items())]
+
+
 def _fill(
     writer: _Writer,
     sources: Sequence[Source],
@@ -274,21 +280,20 @@ def _fill(
     decoding: _Decoding,
     on_progress: Callable[[int, int], None],
 ) -> None:
-    """Copies what older packs have, decodes the rest a little ahead of the writing, in the order of content."""
-    unique = list({source.sha256: source for source in sources}.values())
+    """Copies what older packs have, decodes the rest a little ahead of the writing, in the order given."""
     known = {sha256: pack for pack in older for sha256 in pack.rows}
     window = 4 * decoding.threads._max_workers
     ahead: dict[str, Future[np.ndarray]] = {}
-    pending = iter([source for source in unique if source.sha256 not in known])
+    pending = iter([source for source in sources if source.sha256 not in known])
     try:
-        for done, source in enumerate(unique):
+        for done, source in enumerate(sources):
             while len(ahead) < window and (upcoming := next(pending, None)):
                 ahead[upcoming.sha256] = decoding.start(upcoming)
             if source.sha256 in known:
                 _copy(writer, known[source.sha256], source.sha256)
             else:
                 _add(writer, source.sha256, ahead.pop(source.sha256))
-            on_progress(done + 1, len(unique))
+            on_progress(done + 1, len(sources))
     finally:
         for future in ahead.values():
             future.cancel()
