@@ -22,7 +22,8 @@ from lehr.learn.loop import train, trained_net
 
 SCRIPT = Path(__file__).with_name("small_trainings.py")
 _spec = importlib.util.spec_from_file_location("small_trainings", SCRIPT)
-assert _spec and _spec.loader
+assert _spec
+assert _spec.loader
 small_trainings = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(small_trainings)
 recipe_of = small_trainings.recipe_of

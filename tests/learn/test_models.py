@@ -1,4 +1,4 @@
-"""Model folders and what answers from them: whole or absent, the same in every form, and without torch where promised."""
+"""Model folders and what answers from them: whole or absent, alike in every form, without torch where promised."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lehr.hyperparameters import parse
 from lehr.learn import bundle as bundles
 from lehr.learn.bundle import BundleDamaged, read_bundle, read_evaluation, write_bundle
 from lehr.learn.checkpoint import State
+from lehr.learn.data.crops import View
 from lehr.learn.data.dataset import Data
 from lehr.learn.data.features import cached_features
 from lehr.learn.data.images import Images
-from lehr.learn.data.crops import View
 from lehr.learn.data.normalise import normalised
 from lehr.learn.device import Device
 from lehr.learn.evaluate import evaluate
-from lehr.learn.events import EpochEnded, Noted, Preparing
+from lehr.learn.events import EpochEnded, Noted
 from lehr.learn.learners.pixels import PixelLearner
 from lehr.learn.loop import train
 from lehr.learn.nets.catalogue import build
@@ -163,7 +163,8 @@ def test_cached_features_equal_direct_ones_and_are_computed_once(data: Data) -> 
     base = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
     first, events = _drained(cached_features(base, "a", data.pack, preprocessing, View(), device))
     again, later = _drained(cached_features(None, "a", data.pack, preprocessing, View(), device))  # type: ignore[arg-type]
-    assert events and not later, "the second time nothing is computed"
+    assert events
+    assert not later, "the second time nothing is computed"
     rows = np.arange(len(data.pack.records))
     crops = Images(data.pack, device).crops(View().crops(data.pack, rows, preprocessing.side))
     with torch.inference_mode():
@@ -184,10 +185,9 @@ def test_lite_learns_frozen_and_resumes_and_fine_tunes(data: Data, tmp_path: Pat
     last = ends[-1].state()
     evaluation = evaluate(frozen, small, last)
     assert evaluation.top1_accuracy == pytest.approx(ends[-1].metrics["accuracy"], abs=0.06)
-    tuned = recipe_of(small, "Lehr_Lite", image_size=64, num_epochs=2, base_gradient_multiplier=0.3, batch_size=16)
+    tuned = recipe_of(small, "Lehr_Lite", image_size=64, num_epochs=2, base_gradient_multiplier=0.1, batch_size=16)
     events = list(train(tuned, small))
     assert any(isinstance(event, Noted) and "head alone" in event.text for event in events)
-    assert any(isinstance(event, Preparing) for event in events) or True
     tuned_end = [event for event in events if isinstance(event, EpochEnded)][-1]
     assert tuned_end.metrics
     assert tuned_end.metrics["accuracy"] > 0.6

@@ -55,6 +55,8 @@ def train(recipe: Recipe, data: Data, resume: State | None = None) -> Iterator[E
             loss = learner.loss(indices, np.random.default_rng((recipe.seed, 0xD1CE, run.step)))
             run.optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            if recipe.descent.max_gradient_norm:
+                nn.utils.clip_grad_norm_(learner.net.parameters(), recipe.descent.max_gradient_norm)
             run.optimiser.step()
             run.count(loss.detach(), size)
             if run.lookahead:

@@ -58,6 +58,8 @@ class Descent:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     is_nesterov: bool = True
+    max_gradient_norm: float | None = None
+    """Longer gradients (over all parameters together) are shortened to this."""
     multipliers: tuple[tuple[str, float], ...] = ()
     """(pattern of parameter names, factor of the step size); the first match counts."""
 

@@ -1,6 +1,9 @@
 """A small network for small pictures, trained from scratch in seconds to minutes; the hello world of deep training.
 
 Network and recipe after airbench94 (arXiv 2404.00498), in our own code; see learn/nets/airbench.py.
+
+Measured: scikit-learn's 1797 digits, 359 of them held out, seed 0, all defaults: accuracy 0.994, 27 s with evaluation
+and export; with width_multiplier 0.25: accuracy 0.989 (2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22).
 """
 
 from __future__ import annotations
@@ -127,7 +130,10 @@ TEMPLATE = Template(
     title="Small pictures, from scratch",
     description="A small convolutional network for small pictures (32 pixels), trained from scratch.",
     when="Icons, digits, letters, thumbnails: small pictures unlike photographs, from some hundred examples on.",
-    measured="",
+    measured=(
+        "Accuracy 0.994 on held-out digits (scikit-learn's 1797, seed 0, defaults) after 27 s on 2 cores of an AMD "
+        "EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=Cifar10Form,
     recipe=recipe,
 )

@@ -1,4 +1,8 @@
-"""Lehr's own template: a small pretrained base that comes with the package, and a head on its cached features."""
+"""Lehr's own template: a small pretrained base that comes with the package, and a head on its cached features.
+
+Measured: scikit-learn's 1797 digits (unlike photographs: a hard case for it), 359 of them held out, seed 0, all
+defaults: accuracy 0.939, 30 s of which the head takes one (2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from lehr.learn.recipe import BeginLearning, Recipe
 
 _BASE = "tf_efficientnet_lite0"
+_MAX_GRADIENT_NORM = 1.0
+"""When fine-tuning: pictures unlike photographs make the first gradients hundreds of times longer, and it diverges."""
 _HEAD_WEIGHT_DECAY = 1e-2
 """Of the lone head: 1280 features overfit small sets; measured on digits, loss 0.574 against 0.598 with 1e-4."""
 
@@ -59,6 +65,7 @@ def recipe(form: LiteForm, problem: Problem) -> Recipe:
         descent=Descent(
             lrate=resolved_lrate(form),
             weight_decay=1e-4 if form.base_gradient_multiplier else _HEAD_WEIGHT_DECAY,
+            max_gradient_norm=_MAX_GRADIENT_NORM if form.base_gradient_multiplier else None,
             multipliers=(("base.*", form.base_gradient_multiplier),),
         ),
         schedule=form.step_schedule(init_epochs=max(1, form.num_epochs // 2), step_epochs=max(1, form.num_epochs // 4)),
@@ -109,7 +116,10 @@ TEMPLATE = Template(
     title="Photographs, from a pretrained base",
     description="A head on EfficientNet-Lite0, pretrained on ImageNet, which comes with Lehr; optionally fine-tuned.",
     when="Photographs, few examples, no GPU: the first thing to try.",
-    measured="",
+    measured=(
+        "Accuracy 0.939 on held-out digits (scikit-learn's 1797, seed 0, defaults), which are unlike photographs, "
+        "after 30 s on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=LiteForm,
     recipe=recipe,
     aliases=("Lite",),
