@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from lehr.store.db import Database
 from lehr.store.versions import ModelVersionRef
 
 KEEP_BYTES = 10 * 1024**3
+ABANDONED_SECONDS = 3600.0
+"""Nobody packs or unpacks one bundle for so long: what is older was left by a killed process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,8 @@ class Bundles:
             self._make_room(folder)
 
     def _make_room(self, keep: Path) -> None:
-        """Removes the bundles that were unpacked longest ago until the cache fits its budget."""
+        """Removes the bundles that were unpacked longest ago until the cache fits its budget, and halves of bundles."""
+        self._clear_abandoned()
         folders = sorted(
             (path for path in self.cache.iterdir() if len(path.name) == 64), key=lambda p: p.stat().st_mtime
         )
@@ -77,6 +82,17 @@ class Bundles:
                 continue
             shutil.rmtree(path, ignore_errors=True)
             total -= sizes[path]
+
+    def _clear_abandoned(self) -> None:
+        before = time.time() - ABANDONED_SECONDS
+        for entry in [entry for entry in os.scandir(self.cache) if len(entry.name) != 64]:
+            with suppress(FileNotFoundError):  # whoever made it has just taken it away
+                if entry.stat().st_mtime >= before:
+                    continue
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    os.unlink(entry)
 
 
 def _write_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
