@@ -1,6 +1,6 @@
 """How long until the API answers, on an empty home and on one that exists. `python benchmarks/startup.py`
 
-Goal: under 2 s, and no torch in the control plane. The peer is the interpreter itself importing what the server imports.
+Goal: under 2 s, and no torch in the control plane. The peer is the interpreter importing what the server imports.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,17 +21,19 @@ from lehr.api.rpcs.annotations import AnnotationRpcs
 from lehr.api.rpcs.apps import AppRpcs
 from lehr.api.rpcs.concepts import ConceptRpcs
 from lehr.api.rpcs.datasets import DatasetRpcs
+from lehr.api.rpcs.evaluations import EvaluationRpcs
 from lehr.api.rpcs.inputs import InputRpcs
 from lehr.api.rpcs.models import ModelRpcs
 from lehr.api.rpcs.not_yet import NOT_YET
 from lehr.api.rpcs.statuses import StatusRpcs
-from lehr.errors import InvalidRequest, LehrError
+from lehr.errors import InvalidRequest, LehrError, StoreUnusable
 from lehr.jobs.crew import Crew
 from lehr.jobs.launcher import LocalLauncher
-from lehr.jobs.queue import Job, Queue
+from lehr.jobs.queue import Queue
+from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
-from lehr.services import ingest, training
+from lehr.services import evaluations, ingest, training
 from lehr.services.add_jobs import AddJobs
 from lehr.services.annotations import Annotations
 from lehr.services.apps import Apps
@@ -40,6 +41,8 @@ from lehr.services.bundles import Bundles
 from lehr.services.concepts import Concepts
 from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets
+from lehr.services.evaluating import Evaluating
+from lehr.services.evaluations import Evaluations
 from lehr.services.housekeeping import Housekeeping
 from lehr.services.ingest import Ingest
 from lehr.services.inputs import Inputs
@@ -71,7 +74,10 @@ class Store:
 
 def open_store(settings: Settings) -> Store:
     """Opens the store, made or migrated if need be."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreUnusable(f"the home folder {settings.home} cannot be used: {error.strerror}") from error
     db = Database(settings.database_url)
     db.upgrade()
     blobs = open_blobs(settings.blobs, settings.home)
@@ -173,6 +179,7 @@ def _implementations(
         AnnotationRpcs(annotations=Annotations(db=db)),
         DatasetRpcs(datasets=Datasets(db=db), versions=DatasetVersions(db=db)),
         ModelRpcs(models=Models(db=db, queue=queue), orders=Orders(db=db, queue=queue), predict=predict, signer=signer),
+        EvaluationRpcs(evaluations=Evaluations(db=db, blobs=store.blobs, queue=queue)),
         StatusRpcs(),
     ]
 
@@ -209,8 +216,10 @@ def work(settings: Settings) -> int:
             decoders=decoders,
             fetcher=Fetcher(allow=settings.fetch_allow),
         )
-        failed = {ingest.KIND: small.failed, training.KIND: _training(settings, store, decoders).failed}
-        kinds = Kinds(in_process={ingest.KIND: small.run}, launched=frozenset({training.KIND}), failed=failed)
+        runs, failed = _launched(settings, store, decoders)
+        kinds = Kinds(
+            in_process={ingest.KIND: small.run}, launched=frozenset(runs), failed={ingest.KIND: small.failed, **failed}
+        )
         Worker(store.queue, kinds, LocalLauncher([*_lehr(), "job"])).run()
     return 0
 
@@ -219,9 +228,17 @@ def run_job(settings: Settings, job_id: str) -> int:
     """`lehr job ID`: runs one claimed job."""
     store = open_store(settings)
     with DecoderPool(2) as decoders:
-        trainer = _training(settings, store, decoders)
-        runs: dict[str, Callable[[Job], None]] = {training.KIND: trainer.run}
-        return 0 if run_claimed(store.queue, job_id, runs, {training.KIND: trainer.failed}) else 1
+        return 0 if run_claimed(store.queue, job_id, *_launched(settings, store, decoders)) else 1
+
+
+def _launched(settings: Settings, store: Store, decoders: DecoderPool) -> tuple[dict[str, Run], dict[str, Failed]]:
+    """The kinds of job that run in processes of their own: how each runs, and what is written when it fails."""
+    trainer = _training(settings, store, decoders)
+    evaluator = Evaluating(db=store.db, blobs=store.blobs, queue=store.queue, bundles=store.bundles, decoders=decoders)
+    return (
+        {training.KIND: trainer.run, evaluations.KIND: evaluator.run},
+        {training.KIND: trainer.failed, evaluations.KIND: evaluator.failed},
+    )
 
 
 def _training(settings: Settings, store: Store, decoders: DecoderPool) -> Training:

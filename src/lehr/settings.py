@@ -13,6 +13,9 @@ from pathlib import Path
 from lehr.errors import InvalidRequest
 
 
+LARGEST_PORT = 65_535
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """One running Lehr. Every field but the process counts has an environment variable `LEHR_<NAME>`."""
@@ -80,7 +83,12 @@ class Settings:
             if text:
                 values[name] = _parsed(name, text, parse)
         values.update({name: value for name, value in flags.items() if value is not None})
-        return cls(**values)  # type: ignore[arg-type]
+        settings = cls(**values)  # type: ignore[arg-type]
+        if not 0 <= settings.port <= LARGEST_PORT:
+            raise InvalidRequest(
+                f"port {settings.port} does not exist; choose one from 1 to {LARGEST_PORT}, or 0 for any."
+            )
+        return settings
 
 
 def _parsed(name: str, text: str, parse: object) -> object:

@@ -314,13 +314,17 @@ def test_both_faces_over_tls(kit, running, certificate):
     assert server.url.startswith("https://")
 
 
-@pytest.mark.parametrize("offered", [["h2"], ["http/1.1"], ["h2", "http/1.1"]])
-def test_tls_clients_are_told_the_protocol_that_they_get(running, certificate, offered):
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [(["h2"], "h2"), (["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "http/1.1")],
+    ids=["a gRPC client", "an old client", "curl or a browser"],
+)
+def test_tls_clients_get_the_protocol_that_their_calls_come_in(running, certificate, offered, chosen):
     server = running(tls=certificate)
     context = ssl.create_default_context(cafile=str(certificate[0]))
     context.set_alpn_protocols(offered)
     with connected(server) as plain, context.wrap_socket(plain, server_hostname="localhost") as client:
-        assert client.selected_alpn_protocol() == offered[0]
+        assert client.selected_alpn_protocol() == chosen
 
 
 def test_a_certificate_that_cannot_be_used_is_told_in_a_sentence(tmp_path):

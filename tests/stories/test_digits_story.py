@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 from lehr_server import TOKEN, wait_until
 
 NUM_TRAIN, NUM_KEPT_BACK = 600, 100
+SMALL = {"num_epochs": 16, "batch_size": 64, "width_multiplier": 0.25, "seed": 0}
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -32,7 +33,7 @@ def test_a_user_uploads_trains_follows_and_predicts(server, digits, face):
     assert all(field.placeholder and not field.internal_only for field in fields.values())
 
     client.must("PostModels", models=[r.Model(id="which-digit", model_type_id="visual-classifier")])
-    version_id = train(client, "which-digit", template="classification_cifar10_v1", num_epochs=16, batch_size=64, width_multiplier=0.25, seed=0)
+    version_id = train(client, "which-digit", template="classification_cifar10_v1", **SMALL)
     version = trained(client, "which-digit", version_id)
     assert version.metrics.summary.top1_accuracy > 0.9
     assert "epoch" in urllib.request.urlopen(version.train_log).read().decode()

@@ -191,7 +191,8 @@ def _tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise CannotListen(f"the TLS certificate {certificate} with key {key} cannot be used: {error}") from error
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    # Our order decides. gRPC clients offer h2 alone; curl and browsers offer both, and would speak REST over HTTP/2.
+    context.set_alpn_protocols(["http/1.1", "h2"])
     return context
 
 
