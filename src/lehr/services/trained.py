@@ -14,13 +14,18 @@ if TYPE_CHECKING:
     from lehr.learn.metrics.classification import Evaluation
 
 
-def describe_trained(version: resources_pb2.ModelVersion, bundle: Bundle, evaluation: Evaluation, data: Data) -> None:
+def describe_trained(
+    version: resources_pb2.ModelVersion, bundle: Bundle, evaluation: Evaluation | None, data: Data
+) -> None:
     """Fills the version in place."""
     _list_concepts(version, bundle)
     version.active_concept_count = len(bundle.concepts)
     version.total_input_count = data.num_train + data.num_held_out
-    version.metrics.status.CopyFrom(status(status_code_pb2.MODEL_EVALUATED))
-    version.metrics.summary.CopyFrom(summary_of(evaluation))
+    if evaluation:
+        version.metrics.status.CopyFrom(status(status_code_pb2.MODEL_EVALUATED))
+        version.metrics.summary.CopyFrom(summary_of(evaluation))
+    else:
+        version.metrics.status.CopyFrom(status(status_code_pb2.MODEL_NOT_EVALUATED, "No items were kept back."))
     for name, value in to_struct({"lehr": _facts(bundle, data)}).fields.items():
         version.metadata.fields[name].CopyFrom(value)
 

@@ -21,8 +21,10 @@ from lehr.jobs.queue import Job, Queue
 from lehr.protocol import resources_pb2, service_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.statuses import status
+from lehr.services import eval_metrics
 from lehr.services.bundles import Bundles
 from lehr.services.concepts import ensure_concepts
+from lehr.services.evaluations import keep_first
 from lehr.services.models import found_model, with_version
 from lehr.services.plans import Plan, inherited, plan_of
 from lehr.services.trained import describe_trained
@@ -113,7 +115,7 @@ class Training:
         recipe = plan.template.recipe(plan.form, data.problem(device, self.weights))
         state = run.train(recipe, data)
         run.enter("evaluating on the held-out part")
-        evaluation = evaluate(recipe, data, state)
+        evaluation = evaluate(recipe, data, state) if data.num_held_out else None
         run.enter("writing the serving form")
         with tempfile.TemporaryDirectory(prefix="lehr-bundle-") as beside:
             bundle = write_bundle(recipe, data, state, evaluation, Path(beside) / "bundle")
@@ -241,19 +243,22 @@ class _Run:
             version_rows.set_status(tx, self.vref, shown)
             self._write_log(tx)
 
-    def finish(self, bundle: Bundle, evaluation: Evaluation, data: Data) -> None:
-        """Publishes the trained version: bundle, metrics, status and the job's end in one transaction."""
+    def finish(self, bundle: Bundle, evaluation: Evaluation | None, data: Data) -> None:
+        """Publishes the trained version: bundle, evaluation, status and the job's end in one transaction."""
         sha, size = self.training.bundles.pack(bundle.folder)
+        details = self.training.blobs.put(eval_metrics.pack(evaluation)) if evaluation else ""
         with self.training.db.write() as tx:
             self.training.queue.fence(tx, self.job)
             version = version_rows.get(tx, self.vref)
             assert version is not None, "the fence holds only while the version is there"
             describe_trained(version, bundle, evaluation, data)
+            if evaluation:
+                keep_first(tx, self.vref, version, evaluation, details)
             version.completed_at.CopyFrom(now())
             version.status.CopyFrom(status(status_code_pb2.MODEL_TRAINED, percent_completed=100))
             bundle_rows.put(tx, self.vref, bundle_rows.Bundle(sha=sha, size=size))
             version_rows.update(tx, self.vref, version)
-            self.say(f"Trained: {evaluation.num_items} held-out items, accuracy {evaluation.top1_accuracy:.4f}.")
+            self.say(_summary(evaluation))
             self._write_log(tx)
             unused = checkpoint_rows.delete(tx, self.vref)
             self.training.queue.finish(tx, self.job)
@@ -295,6 +300,14 @@ class _Run:
             self.say(f"Going on from the checkpoint at step {checkpoint.step:,}.")
             return state
         return None
+
+
+def _summary(evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return "Trained. No items were kept back to evaluate on."
+    accuracy = evaluation.top1_accuracy
+    found = "" if accuracy is None else f", accuracy {accuracy:.4f}"
+    return f"Trained: {evaluation.num_items} held-out items{found}."
 
 
 def _only_version(request: service_pb2.PostModelVersionsRequest) -> resources_pb2.ModelVersion | None:

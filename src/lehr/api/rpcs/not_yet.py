@@ -10,9 +10,8 @@ NOT_YET: frozenset[str] = frozenset(
     PostModelVersionsTrainingTimeEstimate GenerateModelOutputs StreamModelOutputs
     PostModelsSearches PatchModelIds ListModelInputs ListModelReferences PatchModelToolkits PatchModelUseCases
     PatchModelLanguages PatchModelCheckConsents GetModelVersionInputExample ListModelVersionInputExamples
-    PostModelVersionsPublish PostModelVersionsUnPublish PostEvaluations GetEvaluation ListEvaluations
-    PostModelVersionEvaluations ListModelVersionEvaluations GetModelVersionEvaluation PostModelVersionMetrics
-    GetModelVersionMetrics PutModelVersionExports GetModelVersionExport PutDatasetVersionExports
+    PostModelVersionsPublish PostModelVersionsUnPublish
+    PutModelVersionExports GetModelVersionExport PutDatasetVersionExports
     ListDatasetVersionMetricsGroups PatchDatasetVersions DeleteWorkflowVersions PatchWorkflowVersions
     PatchWorkflowIds PostWorkflowVersionsPublish PostWorkflowVersionsUnPublish ListConceptRelations
     PostConceptRelations DeleteConceptRelations GetConceptCounts GetConceptLanguage ListConceptLanguages
