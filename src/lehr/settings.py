@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lehr.errors import InvalidRequest
 
-
 LARGEST_PORT = 65_535
 
 
