@@ -183,7 +183,8 @@ def _roc(curve: Curve) -> resources_pb2.ROC:
 def _rounded_up(value: float) -> float:
     """The smallest single-precision number that is not below."""
     single = np.float32(value)
-    return float(single if single >= value else np.nextafter(single, np.float32(2)))
+    is_below = float(single) < value  # numpy would round `value` to compare
+    return float(np.nextafter(single, np.float32(2)) if is_below else single)
 
 
 def _test_set(concepts: Sequence[str], evaluation: Evaluation) -> list[resources_pb2.EvalTestSetEntry]:

@@ -119,9 +119,6 @@ def _of_version(
 
 
 def _order(request: service_pb2.ListEvaluationsRequest) -> Order:
-    by = [name for name in SORTS if getattr(request, f"sort_by_{name}")]
-    if len(by) > 1:
-        raise InvalidRequest(
-            f"A list is sorted by one thing; {' and '.join(f'sort_by_{name}' for name in by)} are set."
-        )
-    return Order(by=by[0] if by else "created_at", is_ascending=request.sort_ascending)
+    """The protocol allows one `sort_by_…` at a time."""
+    by = next((name for name in SORTS if getattr(request, f"sort_by_{name}")), "created_at")
+    return Order(by=by, is_ascending=request.sort_ascending)
