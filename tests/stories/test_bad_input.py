@@ -224,6 +224,14 @@ def test_wrong_missing_and_foreign_keys_open_nothing(client, server):
     assert at_home.must("GetApp").app.id == "elsewhere"
 
 
+def test_a_key_that_expires_at_no_possible_time_is_refused(server):
+    me = Client(GRPC, server.base, TOKEN)
+    app_of(server.base, "elsewhere", GRPC)
+    key = r.Key(description="for ever", scopes=["All"], apps=[r.App(id="elsewhere")])
+    key.expires_at.seconds = 2**62
+    refused(me.ask("PostKeys", keys=[key]), codes.CONN_BAD_REQUEST_FORMAT + 2, "expires_at", str(2**62))
+
+
 def test_another_users_ids_answer_as_if_they_did_not_exist(client, server):
     abroad = Client(client.face, server.base, TOKEN, client.who.app_id, user_id="somebody")
     nowhere = Client(client.face, server.base, TOKEN, "no-such-app")

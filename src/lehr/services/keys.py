@@ -41,6 +41,7 @@ class Keys:
         made = []
         with self.db.write() as tx:
             for order in wanted:
+                _check_expiry(order)
                 app = self._app_of(tx, user_id, order)
                 secret = key_rows.new_secret()
                 key = resources_pb2.Key()
@@ -74,6 +75,7 @@ class Keys:
                 found = key_rows.get(tx, user_id, change.id)
                 if found is None:
                     raise KeyNotFound(f"There is no key {change.id[:6]}…")
+                _check_expiry(change)
                 key = patched(found.key, change, action or "overwrite")
                 key.id, key.type = found.key.id, found.key.type
                 del key.apps[:]
@@ -103,3 +105,11 @@ class Keys:
         if not app_rows.exists(tx, ref):
             raise NotFound(f"App {ref.app_id!r} does not exist.")
         return ref
+
+
+def _check_expiry(key: resources_pb2.Key) -> None:
+    try:
+        key.expires_at.ToDatetime()
+    except ValueError as error:
+        seconds = key.expires_at.seconds
+        raise InvalidRequest(f"expires_at is a time of the years 1 to 9999; given {seconds} s since 1970.") from error
