@@ -93,7 +93,6 @@ def serve(settings: Settings) -> int:
     if settings.ray:
         raise LehrError(f"--ray {settings.ray} is not offered yet; leave it out to run on this machine.")
     store = open_store(settings)
-    token = Users(db=store.db).welcome(settings.user_id, settings.pat)
     predictors = Predictors(settings.predictors)
     crew = Crew([*_lehr(), "worker"], settings.workers, {**os.environ, **settings.to_environment()})
     decoders = DecoderPool(2)
@@ -102,6 +101,8 @@ def serve(settings: Settings) -> int:
         room, socket = Room(), Path(sockets) / "grpc"
         app = rest_app(door=door, routes=files.routes(), room=room)
         front = _front(settings, app, socket)
+        # Only now that the port is ours: the token is shown once, and a start that fails shows nothing.
+        token = Users(db=store.db).welcome(settings.user_id, settings.pat)
         here = settings.at_port(front.port)
         grpc = GrpcFace(door=door, socket=socket, base_url=here.base_url, room=room)
         grpc.start()
@@ -264,5 +265,5 @@ def _lehr() -> list[str]:
 def open_keys(settings: Settings) -> Keys:
     """The keys of a store, for `lehr keys`. The first user is made if need be."""
     store = open_store(settings)
-    Users(db=store.db).welcome(settings.user_id, settings.pat)
+    Users(db=store.db).ensure(settings.user_id)
     return Keys(db=store.db)

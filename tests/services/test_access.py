@@ -33,6 +33,13 @@ def test_a_token_given_by_the_operator_works_beside_the_others(db):
     assert {keys.identify(t).user_id for t in (first, "a-token-of-my-own")} == {"bob"}
 
 
+def test_listing_the_keys_of_a_new_home_does_not_use_up_the_first_token(db):
+    users = Users(db=db)
+    users.ensure("bob")
+    assert Keys(db=db).list_of("bob", paging(1, 10)) == []
+    assert users.welcome("bob", "")
+
+
 @pytest.mark.parametrize("secret", ["", "wrong", "0" * 32])
 def test_a_wrong_key_is_refused_in_the_words_that_clients_match_on(db, secret):
     with pytest.raises(KeyInvalid) as refused:
@@ -127,3 +134,17 @@ def test_a_signed_address_opens_its_path_until_it_expires():
     with pytest.raises(KeyInvalid):
         Signer(secret=b"t" * 32).check(path, query, now=0)
     assert signer.signed("/logs/a", now=1.0) == signer.signed("/logs/a", now=80_000.0)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "expires=1&signature=%C3%A9",
+        "expires=%D9%A1&signature=a",
+        f"expires={'9' * 5000}&signature=a",
+        "expires=&signature=",
+    ],
+)
+def test_a_forged_address_is_refused_however_odd(query):
+    with pytest.raises(KeyInvalid):
+        Signer(secret=b"s" * 32).check("/logs/a", query, now=0)

@@ -58,6 +58,11 @@ def test_the_requests_wishes_win_wherever_a_client_puts_them(stored, asked, expe
     assert chosen(stored, asked) == expected
 
 
-def test_a_limit_that_is_no_number_is_refused():
+@pytest.mark.parametrize("limit", ["many", -1, float("nan"), float("inf")])
+def test_a_limit_that_is_no_number_is_refused(limit):
     with pytest.raises(InvalidPrediction, match="max_concepts"):
-        chosen(model(), model(max_concepts="many"))
+        chosen(model(), model(max_concepts=limit))
+
+
+def test_an_odd_selection_selects_nothing_instead_of_failing():
+    assert chosen(model(), model(select_concepts=[{"id": ["ant"]}])).select == {"['ant']"}

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from lehr.errors import LehrError, NotFound
+from lehr.errors import LehrError, MissingScope, NotFound
 from lehr.protocol.ids import AppRef
+from lehr.protocol.rpcs import RPCS, missing_scopes
 from lehr.services.media import HostedMedia
 from lehr.services.signing import Signer
 from lehr.store import logs as log_rows
@@ -110,6 +111,8 @@ class Files:
             found = self.identify(request.headers.get("authorization", "").rpartition(" ")[2])
             if found.user_id != ref.user_id or found.app not in (None, ref):
                 raise NotFound(f"There is no image {path['sha']!r}.")
+            if missing_scopes(RPCS["GetInput"], found.key.scopes):
+                raise MissingScope("An input's image needs the scopes of GetInput, which this key lacks.")
         hosted = self.media.find(ref, path["sha"], path["size"])
         return Response(
             self.blobs.read(hosted.sha),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ def _floor(info: resources_pb2.OutputInfo) -> float:
 
 def _number(info: resources_pb2.OutputInfo, name: str) -> float:
     value = from_struct(info.params).get(name) or 0
-    if not isinstance(value, (int, float)) or value < 0:
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise InvalidPrediction(f"output_info.params.{name} is a number from 0 up; given {value!r}.")
     return float(value)
 
@@ -156,7 +157,7 @@ def _selected(info: resources_pb2.OutputInfo) -> frozenset[str]:
     listed = {text for concept in info.output_config.select_concepts for text in (concept.id, concept.name)}
     in_params = from_struct(info.params).get("select_concepts")
     for item in in_params if isinstance(in_params, list) else []:
-        listed.update((item.get("id", ""), item.get("name", "")) if isinstance(item, dict) else (str(item),))
+        listed.update((str(item.get("id", "")), str(item.get("name", ""))) if isinstance(item, dict) else (str(item),))
     return frozenset(listed - {""})
 
 

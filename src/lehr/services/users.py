@@ -31,23 +31,31 @@ class Users:
             raise NotFound(f"User {user_id!r} does not exist.")
         return user
 
+    def ensure(self, user_id: str) -> None:
+        """Makes the user if there is none of this id. Raises InvalidRequest for an id that is none."""
+        with self.db.write() as tx:
+            self._ensure(tx, user_id)
+
     def welcome(self, user_id: str, token: str) -> str | None:
         """Makes the first user and personal access token. Returns the token only when it was generated just now.
 
-        A `token` given by the operator is accepted from then on, beside those made before.
+        A `token` given by the operator is accepted from then on, beside those made before. One is generated for a user
+        without any key, who could not come in otherwise.
         """
-        checked_id(user_id, "User")
         with self.db.write() as tx:
-            is_new = user_rows.get(tx, user_id) is None
-            if is_new:
-                user_rows.insert(tx, resources_pb2.User(id=user_id))
+            self._ensure(tx, user_id)
             if token and key_rows.find(tx, token) is None:
                 self._add_token(tx, user_id, token, "given as LEHR_PAT")
-            elif is_new and not token:
+            elif not token and not key_rows.page(tx, user_id, page=1, per_page=1):
                 token = key_rows.new_secret()
                 self._add_token(tx, user_id, token, "made at first start")
                 return token
         return None
+
+    @staticmethod
+    def _ensure(tx: Connection, user_id: str) -> None:
+        if user_rows.get(tx, checked_id(user_id, "User")) is None:
+            user_rows.insert(tx, resources_pb2.User(id=user_id))
 
     @staticmethod
     def _add_token(tx: Connection, user_id: str, secret: str, description: str) -> None:

@@ -26,9 +26,10 @@ class StatusRpcs:
     ) -> service_pb2.SingleStatusCodeResponse:
         """One status code."""
         text = request.status_code_id
-        if not text.isdecimal() or int(text) not in status_code_pb2.StatusCode.values():
-            raise NotFound(f"There is no status code {text!r}; ListStatusCodes names them all.")
-        return service_pb2.SingleStatusCodeResponse(status=status(int(text)))
+        code = next((code for code in status_code_pb2.StatusCode.values() if str(code) == text), None)
+        if code is None:
+            raise NotFound(f"There is no status code {text[:80]!r}; ListStatusCodes names them all.")
+        return service_pb2.SingleStatusCodeResponse(status=status(code))
 
     def MyScopes(self, call: Call, request: service_pb2.MyScopesRequest) -> service_pb2.MultiScopeResponse:
         """What the key in hand may do."""
