@@ -71,17 +71,14 @@ def bulky(evaluation: Evaluation) -> resources_pb2.EvalMetrics:
     return metrics
 
 
-def chosen(details: resources_pb2.EvalMetrics, fields: resources_pb2.FieldsValue) -> resources_pb2.EvalMetrics:
-    """Only the parts that are asked for; the thresholds come with `binary_metrics`."""
+def keep(details: resources_pb2.EvalMetrics, fields: resources_pb2.FieldsValue) -> None:
+    """Clears in place the parts that are not asked for; the thresholds belong to `binary_metrics`."""
     wanted = {field.name for field, is_wanted in fields.ListFields() if is_wanted}
     if "binary_metrics" in wanted:
         wanted.add("extended_metrics")
-    parts = resources_pb2.EvalMetrics()
-    parts.CopyFrom(details)
     for field, _ in details.ListFields():
         if field.name not in wanted:
-            parts.ClearField(field.name)
-    return parts
+            details.ClearField(field.name)
 
 
 def concepts_in(metrics: resources_pb2.EvalMetrics) -> Iterator[resources_pb2.Concept]:

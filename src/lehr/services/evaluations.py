@@ -120,7 +120,8 @@ class Evaluations:
             sha = rows.details_sha(tx, ref, evaluation_id)
         if not sha or not any(is_wanted for _, is_wanted in fields.ListFields()):
             return metrics
-        parts = eval_metrics.chosen(eval_metrics.unpacked(self.blobs.read(sha)), fields)
+        parts = eval_metrics.unpacked(self.blobs.read(sha))
+        eval_metrics.keep(parts, fields)
         with self.db.read() as tx:
             eval_metrics.name_concepts(parts, _names(tx, ref, parts))
             _show_inputs(tx, metrics, parts, base_url)
