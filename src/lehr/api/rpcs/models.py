@@ -104,9 +104,7 @@ class ModelRpcs:
         )
         return self._many_versions(call, request.model_id, versions)
 
-    def DeleteModelVersion(
-        self, call: Call, request: service_pb2.DeleteModelVersionRequest
-    ) -> status_pb2.BaseResponse:
+    def DeleteModelVersion(self, call: Call, request: service_pb2.DeleteModelVersionRequest) -> status_pb2.BaseResponse:
         """Deletes a version; one in training is cancelled by that."""
         self.models.delete_version(call.needed_app(), request.model_id, request.version_id)
         return status_pb2.BaseResponse()
