@@ -2,7 +2,7 @@
 
 import pytest
 
-from lehr.errors import Duplicate, InvalidRequest, KeyInvalid, KeyNotFound, NotFound
+from lehr.errors import Duplicate, InvalidRequest, KeyInvalid, KeyNotFound, MissingScope, NotFound
 from lehr.jobs.queue import State
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.ids import AppRef
@@ -62,6 +62,20 @@ def test_an_app_key_opens_one_app_and_stops_when_deleted(db, ref):
         keys.identify(made.id)
     with pytest.raises(KeyNotFound):
         keys.delete(ref.user_id, handle)
+
+
+def test_a_key_hands_on_no_more_than_it_holds(db, ref):
+    keys, app = Keys(db=db), [r.App(id=ref.app_id)]
+    held = {"Keys:Add", "Apps_Get", "Concepts_Add"}
+    [made] = keys.create(ref.user_id, [r.Key(apps=app, scopes=["Concepts:Get"])], held=held)
+    for scopes in ([], ["All"], ["Inputs_Get"]):
+        with pytest.raises(MissingScope):
+            keys.create(ref.user_id, [r.Key(apps=app, scopes=scopes)], held=held)
+    for scope in ("All", "Inputs_Get"):
+        with pytest.raises(MissingScope, match=scope):
+            keys.patch(ref.user_id, [r.Key(id=made.id, scopes=[scope])], "overwrite", held=held)
+    [changed] = keys.patch(ref.user_id, [r.Key(id=made.id, scopes=["Concepts_Add"])], "overwrite", held=held)
+    assert list(changed.scopes) == ["Concepts_Add"]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def _closed(scopes: frozenset[str]) -> frozenset[str]:
     closed: set[str] = set()
     open_ends = list(scopes)
     while open_ends:
-        scope = open_ends.pop()
+        scope = open_ends.pop().replace(":", "_")  # the public documentation writes Inputs:Get
         if scope not in closed:
             closed.add(scope)
             open_ends.extend(SCOPES.get(scope, ()))

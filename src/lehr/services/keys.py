@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lehr.errors import InvalidRequest, KeyInvalid, KeyNotFound, NotFound
+from lehr.errors import InvalidRequest, KeyInvalid, KeyNotFound, MissingScope, NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef, new_id
 from lehr.protocol.patch import patched
+from lehr.protocol.rpcs import ALL_SCOPES, with_implied
 from lehr.services.paging import Paging
 from lehr.services.users import APP_SPECIFIC_KEY, PERSONAL_ACCESS_TOKEN
 from lehr.store import apps as app_rows
@@ -34,8 +35,13 @@ class Keys:
             raise KeyInvalid("Give a valid key: `Authorization: Key YOUR_KEY`.")
         return found
 
-    def create(self, user_id: str, wanted: Sequence[resources_pb2.Key]) -> list[resources_pb2.Key]:
-        """Makes the keys; in the answer, and only there, `id` is the secret itself."""
+    def create(
+        self, user_id: str, wanted: Sequence[resources_pb2.Key], *, held: Iterable[str] = (ALL_SCOPES,)
+    ) -> list[resources_pb2.Key]:
+        """Makes the keys; in the answer, and only there, `id` is the secret itself.
+
+        `held` are the scopes of the key in hand: raises MissingScope for a key that may do more than that.
+        """
         if not wanted:
             raise InvalidRequest("No key was given: `keys` is empty.")
         made = []
@@ -48,7 +54,9 @@ class Keys:
                 key.CopyFrom(order)
                 key.id, key.type = new_id(), order.type or APP_SPECIFIC_KEY
                 if not key.scopes and not key.endpoints:
-                    key.scopes.append("All")
+                    key.scopes.append(ALL_SCOPES)
+                _check_within(key.scopes, held)
+                key.ClearField("created_at")
                 key_rows.insert(tx, user_id, key, secret=secret, app=app)
                 key.id = secret
                 made.append(key)
@@ -67,8 +75,10 @@ class Keys:
         with self.db.read() as tx:
             return key_rows.page(tx, user_id, app=app, page=paging.page, per_page=paging.per_page)
 
-    def patch(self, user_id: str, changes: Sequence[resources_pb2.Key], action: str) -> list[resources_pb2.Key]:
-        """Changes description, scopes, endpoints or expiry; type and app stay."""
+    def patch(
+        self, user_id: str, changes: Sequence[resources_pb2.Key], action: str, *, held: Iterable[str] = (ALL_SCOPES,)
+    ) -> list[resources_pb2.Key]:
+        """Changes description, scopes, endpoints or expiry; type and app stay. Scopes beyond `held` are refused."""
         done = []
         with self.db.write() as tx:
             for change in changes:
@@ -77,6 +87,7 @@ class Keys:
                     raise KeyNotFound(f"There is no key {change.id[:6]}…")
                 _check_expiry(change)
                 key = patched(found.key, change, action or "overwrite")
+                _check_within(set(key.scopes) - set(found.key.scopes), held)
                 key.id, key.type = found.key.id, found.key.type
                 del key.apps[:]
                 key.apps.extend(found.key.apps)
@@ -105,6 +116,14 @@ class Keys:
         if not app_rows.exists(tx, ref):
             raise NotFound(f"App {ref.app_id!r} does not exist.")
         return ref
+
+
+def _check_within(scopes: Iterable[str], held: Iterable[str]) -> None:
+    """A key hands on at most what it holds itself."""
+    have = with_implied(held)
+    beyond = frozenset() if ALL_SCOPES in have else with_implied(scopes) - have
+    if beyond:
+        raise MissingScope(f"A key gives no scopes that it lacks itself: {', '.join(sorted(beyond))}.")
 
 
 def _check_expiry(key: resources_pb2.Key) -> None:

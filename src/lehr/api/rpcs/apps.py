@@ -56,7 +56,8 @@ class AppRpcs:
 
     def PostKeys(self, call: Call, request: service_pb2.PostKeysRequest) -> service_pb2.MultiKeyResponse:
         """Makes keys; each secret is shown in this answer only."""
-        return service_pb2.MultiKeyResponse(keys=self.keys.create(call.user_id, request.keys))
+        made = self.keys.create(call.user_id, request.keys, held=call.caller.scopes)
+        return service_pb2.MultiKeyResponse(keys=made)
 
     def GetKey(self, call: Call, request: service_pb2.GetKeyRequest) -> service_pb2.SingleKeyResponse:
         """One key, without its secret."""
@@ -75,7 +76,8 @@ class AppRpcs:
 
     def PatchKeys(self, call: Call, request: service_pb2.PatchKeysRequest) -> service_pb2.MultiKeyResponse:
         """Changes keys."""
-        return service_pb2.MultiKeyResponse(keys=self.keys.patch(call.user_id, request.keys, request.action))
+        done = self.keys.patch(call.user_id, request.keys, request.action, held=call.caller.scopes)
+        return service_pb2.MultiKeyResponse(keys=done)
 
     def DeleteKey(self, call: Call, request: service_pb2.DeleteKeyRequest) -> status_pb2.BaseResponse:
         """A key stops working at once."""
