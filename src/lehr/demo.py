@@ -25,6 +25,12 @@ TEMPLATE = "classification_cifar10_v1"
 NUM_EPOCHS = 5
 DIGITS = tuple(f"digit-{digit}" for digit in range(10))
 GOOD_ENOUGH = 0.97
+TRY_NEXT = """
+Try next:
+  lehr demo --keep          # the same, and the server stays for your own calls
+  lehr templates            # what can be trained
+  lehr train --template Lehr_Lite --data FOLDER_OF_CLASS_FOLDERS --out my-model   # your own images, no server
+  lehr serve                # a server that keeps what you give it"""
 
 
 def run(*, keep: bool = False, port: int = 0) -> int:
@@ -53,6 +59,8 @@ def _run_in(folder: Path, *, keep: bool, port: int) -> int:
         _say(f"\nThe whole story took {time.monotonic() - started:.0f} s.")
         if keep:
             _say_how_to_go_on(base, token, folder, server.pid)
+        else:
+            _say(TRY_NEXT)
         return 0 if accuracy >= GOOD_ENOUGH else 1
     finally:
         if not keep:
@@ -111,8 +119,12 @@ def _story(base: str, token: str, folder: Path, train: Sequence[Path], kept_back
     model = app.create_model("which-digit", model_type_id="visual-classifier")
     _say(f"Templates: {', '.join(model.list_training_templates())}")
     params = model.get_params(template=TEMPLATE, save_to=str(folder / "params.yaml"))
-    _say(f"{TEMPLATE}: " + ", ".join(f"{k}={v}" for k, v in params["train_params"].items() if v not in (None, "")))
+    _say(
+        f"{TEMPLATE} has these defaults: "
+        + ", ".join(f"{k}={v}" for k, v in params["train_params"].items() if v not in (None, ""))
+    )
     model.update_params(dataset_id="train", concepts=list(DIGITS), num_epochs=NUM_EPOCHS)
+    _say(f"Training {TEMPLATE} for {NUM_EPOCHS} epochs")
     version_id = model.train()
     _follow(model, version_id)
     return _report(model, kept_back)
@@ -136,7 +148,7 @@ def _follow(model: Any, version_id: str) -> None:
         status = model.training_status(version_id)
         bar = "#" * (status.percent_completed // 5)
         eta = f", {status.time_remaining} s left" if status.time_remaining else ""
-        line = f"Training [{bar:<20}] {status.percent_completed:3d} %{eta}  {status.details}"
+        line = f"Training [{bar:<20}] {status.percent_completed:3d} %{eta}  {status.details or status.description}"
         if sys.stdout.isatty():
             print(f"\r{line:<110}", end="", flush=True)
         elif line != last:
