@@ -41,6 +41,10 @@ class Bundles:
             file.seek(0)
             return self.blobs.put(file), size  # type: ignore[arg-type]
 
+    def scratch(self) -> Path:
+        """A folder for bundles in the making; what a killed process leaves there is cleared away."""
+        return _made(self.cache)
+
     def folder_of(self, vref: ModelVersionRef) -> Path:
         """The bundle's folder on this machine, fetched if need be. Raises Untrained if the version has none."""
         with self.db.read() as tx:
@@ -72,16 +76,14 @@ class Bundles:
     def _make_room(self, keep: Path) -> None:
         """Removes the bundles that were unpacked longest ago until the cache fits its budget, and halves of bundles."""
         self._clear_abandoned()
-        folders = sorted(
-            (path for path in self.cache.iterdir() if len(path.name) == 64), key=lambda p: p.stat().st_mtime
-        )
-        sizes = {path: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) for path in folders}
-        total = sum(sizes.values())
-        for path in folders:
-            if total <= KEEP_BYTES or path == keep:
-                continue
-            shutil.rmtree(path, ignore_errors=True)
-            total -= sizes[path]
+        with suppress(FileNotFoundError):  # another thread or process is making room too
+            folders = [(entry.stat().st_mtime, Path(entry)) for entry in os.scandir(self.cache) if len(entry.name) == 64]
+            sizes = {path: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) for _, path in folders}
+            total = sum(sizes.values())
+            for _, path in sorted(folders):
+                if total > KEEP_BYTES and path != keep:
+                    shutil.rmtree(path, ignore_errors=True)
+                    total -= sizes[path]
 
     def _clear_abandoned(self) -> None:
         before = time.time() - ABANDONED_SECONDS
@@ -103,6 +105,8 @@ def _write_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(member) as source, path.open("wb") as target:
         shutil.copyfileobj(source, target, 1024 * 1024)
+        target.flush()
+        os.fsync(target.fileno())  # the folder's name promises that all of it is there, after a power cut too
 
 
 def _made(folder: Path) -> Path:

@@ -117,7 +117,7 @@ class Training:
         run.enter("evaluating on the held-out part")
         evaluation = evaluate(recipe, data, state) if data.num_held_out else None
         run.enter("writing the serving form")
-        with tempfile.TemporaryDirectory(prefix="lehr-bundle-") as beside:
+        with tempfile.TemporaryDirectory(dir=self.bundles.scratch()) as beside:
             bundle = write_bundle(recipe, data, state, evaluation, Path(beside) / "bundle")
             run.finish(bundle, evaluation, data)
 
