@@ -107,6 +107,7 @@ REFUSALS = [
     (by_url("not a url"), 30106, "http or https"),
     (image(concepts=[Concept(value=1)]), 30104, "Concept id ''"),
     (image(concepts=[Concept(id="a/b")]), 30104, "no slashes"),
+    (image(concepts=[Concept(id="rose", value=float("nan"))]), 30104, "must be a number"),
     (image(dataset_ids=["nowhere"]), 30104, "'nowhere'"),
 ]
 

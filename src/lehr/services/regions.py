@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
-from lehr.errors import InvalidAnnotation
+from lehr.errors import InvalidAnnotation, InvalidConcept
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import new_id
 from lehr.services.concepts import checked_concept_id
@@ -59,6 +60,8 @@ def _clean(data: resources_pb2.Data, where: str) -> None:
 def _clean_label(label: resources_pb2.Concept) -> None:
     if label.id or not label.name:
         checked_concept_id(label.id)
+    if not math.isfinite(label.value):
+        raise InvalidConcept(f"Concept {label.id or label.name!r} has the value {label.value}; it must be a number.")
     label.CopyFrom(resources_pb2.Concept(id=label.id, name=label.name, value=label.value))
 
 
