@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
-from lehr.errors import Duplicate, NotFound
+from lehr.errors import Duplicate, InvalidRequest, NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.store import apps, concepts, inputs, keys, users
@@ -115,3 +117,10 @@ def test_the_empty_delete_deletes_nothing(tx) -> None:
     assert concepts.delete(tx, APP, []) == 0
     assert inputs.delete(tx, APP, []) == 0
     assert concepts.count(tx, APP) == 1
+
+
+def test_a_nul_is_found_nowhere_and_is_no_error_of_ours(db: Database) -> None:
+    with suppress(InvalidRequest), db.read() as tx:  # PostgreSQL takes none in a text
+        assert keys.get(tx, "ann", "a\0b") is None
+    with db.read() as tx:
+        assert users.get(tx, "ann") is None

@@ -189,3 +189,9 @@ def test_every_column_that_names_a_blob_is_known_to_the_sweep() -> None:
     }
     others = {tables.keys.c.secret_sha, tables.inputs.c.url_sha}
     assert named - others == set(NAMED_BY)
+
+
+def test_a_database_that_cannot_be_reached_is_told_in_a_sentence() -> None:
+    with pytest.raises(StoreUnusable, match="cannot be used") as refused:
+        Database("postgresql://me:secret@127.0.0.1:1/lehr").upgrade()
+    assert "secret" not in str(refused.value)

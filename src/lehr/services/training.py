@@ -189,7 +189,7 @@ class _Run:
         from lehr.learn.progress import Progress
 
         progress = Progress()
-        state = self._resumed()
+        state = self._resumed(data)
         for event in train(recipe, data, resume=state):
             line = progress.update(event)
             self.say(*([line.text] if line.text else ()))
@@ -285,8 +285,8 @@ class _Run:
         for checkpoint in unused:
             self.training.blobs.delete(checkpoint, unless_put_within=0)
 
-    def _resumed(self) -> State | None:
-        """The newest checkpoint that reads well."""
+    def _resumed(self, data: Data) -> State | None:
+        """The newest checkpoint that reads well; none if inputs or labels have changed since it was made."""
         from lehr.learn.checkpoint import load
 
         with self.training.db.read() as tx:
@@ -297,6 +297,11 @@ class _Run:
             except LehrError as error:
                 self.say(f"A checkpoint could not be read and was passed over: {error.details}")
                 continue
+            if state.facts["data"] != data.fingerprint:
+                self.say(
+                    "Inputs or labels have changed since the last checkpoint: the training starts afresh with them."
+                )
+                return None
             self.say(f"Going on from the checkpoint at step {checkpoint.step:,}.")
             return state
         return None

@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, OperationalError, SQLAlchemyError
 
-from lehr.errors import StoreUnusable
+from lehr.errors import InvalidRequest, StoreUnusable
 from lehr.store.tables import REVISION
 
 __all__ = ["Database"]
@@ -51,7 +51,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read-only view of one moment."""
-        with self._reader.connect() as tx, tx.begin():
+        with _storable(), self._reader.connect() as tx, tx.begin():
             yield tx
 
     @contextmanager
@@ -60,7 +60,7 @@ class Database:
         assert not getattr(self._writing, "now", False), "db.write() inside db.write(): pass the outer tx on instead"
         self._writing.now = True
         try:
-            with self._writer.begin() as tx:
+            with _storable(), self._writer.begin() as tx:
                 yield tx
         finally:
             self._writing.now = False
@@ -74,8 +74,16 @@ class Database:
             return False
 
     def upgrade(self) -> None:
-        """Brings the schema up to date. Several processes may do so at once. Raises StoreUnusable on a newer schema."""
-        if not self._is_current():
+        """Brings the schema up to date. Several processes may do so at once.
+
+        Raises StoreUnusable on a newer schema, and for a database that cannot be reached or opened.
+        """
+        try:
+            is_current = self._is_current()
+        except OperationalError as error:
+            shown = self.url.render_as_string(hide_password=True)
+            raise StoreUnusable(f"the database {shown} cannot be used: {error.orig}") from error
+        if not is_current:
             from lehr.store.migration import upgrade  # importing Alembic costs 0.3 s and is seldom needed
 
             upgrade(self)
@@ -90,6 +98,15 @@ class Database:
         """Closes every idle connection."""
         self._reader.dispose()
         self._writer.dispose()
+
+
+@contextmanager
+def _storable() -> Iterator[None]:
+    """PostgreSQL takes no NUL in a text, SQLite does: such a request is a mistake of the caller's, not of ours."""
+    try:
+        yield
+    except DataError as error:
+        raise InvalidRequest(f"the request holds a value that cannot be stored or looked for: {error.orig}") from error
 
 
 def _parsed(url: str) -> URL:
