@@ -92,6 +92,10 @@ def serve(settings: Settings) -> int:
     """`lehr serve`: everything, until SIGTERM or Ctrl-C."""
     if settings.ray:
         raise LehrError(f"--ray {settings.ray} is not offered yet; leave it out to run on this machine.")
+    if settings.predictors < 1 or settings.workers < 0:
+        raise InvalidRequest(
+            f"--predictors is 1 or more and --workers 0 or more; given {settings.predictors} and {settings.workers}."
+        )
     store = open_store(settings)
     predictors = Predictors(settings.predictors)
     crew = Crew([*_lehr(), "worker"], settings.workers, {**os.environ, **settings.to_environment()})
