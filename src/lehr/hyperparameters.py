@@ -48,7 +48,8 @@ class Knob:
 
     name: str
     kind: str
-    """"range" (bounded number with a step), "number", "boolean", "string" or "enum"."""
+    """"range" (bounded number with a step), "number", "boolean", "string", "enum" or "numbers" (a list of numbers, or a
+    text of them with commas; the limits are those of each)."""
     is_integer: bool
     default: float | bool | str | None
     """None: not set; what happens then is said in `sentence`."""
@@ -73,8 +74,12 @@ def knob(default: Any, **limits: Any) -> Any:
     """Declares one hyperparameter. `limits`: minimum, maximum, step, options, placeholder, aliases (all optional)."""
     unknown = set(limits) - {"minimum", "maximum", "step", "options", "placeholder", "aliases"}
     assert not unknown, f"knob() takes no {unknown}"
+    of_each = isinstance(default, tuple)
     return Field(
-        default=default, ge=limits.get("minimum"), le=limits.get("maximum"), json_schema_extra={"knob": limits}
+        default=default,
+        ge=None if of_each else limits.get("minimum"),
+        le=None if of_each else limits.get("maximum"),
+        json_schema_extra={"knob": limits},
     )
 
 
@@ -143,7 +148,7 @@ def _described(name: str, field: FieldInfo) -> Knob:
         name=name,
         kind=_kind(kind_type, limits),
         is_integer=kind_type is int,
-        default=field.default,
+        default=_as_text(field.default) if isinstance(field.default, tuple) else field.default,
         minimum=limits.get("minimum"),
         maximum=limits.get("maximum"),
         step=limits.get("step"),
@@ -155,7 +160,9 @@ def _described(name: str, field: FieldInfo) -> Knob:
 
 
 def _plain_type(annotation: Any) -> type:
-    """`int` for int and for int | None."""
+    """`int` for int and for int | None, `tuple` for a list of numbers."""
+    if get_origin(annotation) is tuple:
+        return tuple
     if get_origin(annotation) in (Union, types.UnionType):
         return next(part for part in get_args(annotation) if part is not type(None))
     return annotation
@@ -164,6 +171,8 @@ def _plain_type(annotation: Any) -> type:
 def _kind(kind_type: type, limits: Mapping[str, Any]) -> str:
     if kind_type is bool:
         return "boolean"
+    if kind_type is tuple:
+        return "numbers"
     if kind_type is str:
         return "enum" if limits.get("options") else "string"
     return "range" if None not in (limits.get("minimum"), limits.get("maximum")) else "number"
@@ -190,6 +199,8 @@ def _unknown(given: str, form_type: type[Form], knobs: Mapping[str, Knob]) -> st
 def _checked(knob: Knob, given: object) -> _Checked:
     if knob.kind == "boolean":
         return _checked_boolean(knob, given)
+    if knob.kind == "numbers":
+        return _checked_numbers(knob, given)
     if knob.kind in ("string", "enum"):
         return _checked_text(knob, given)
     return _checked_number(knob, given)
@@ -210,6 +221,23 @@ def _checked_text(knob: Knob, given: object) -> _Checked:
     if match is None:
         return _Checked(problem=f"{knob.name} is {given!r}; it must be one of: {', '.join(knob.options)}")
     return _Checked(match)
+
+
+def _checked_numbers(knob: Knob, given: object) -> _Checked:
+    """A list of numbers, or a text of them with commas; each within the knob's limits."""
+    parts = [part.strip() for part in given.strip("[]() ").split(",")] if isinstance(given, str) else given
+    try:
+        values = tuple(float(part) for part in parts)  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        return _Checked(problem=f"{knob.name} is {_shown(given)}; it must be a list of numbers such as {knob.default}")
+    low, high = knob.minimum or -math.inf, knob.maximum or math.inf
+    if not values or not all(low <= value <= high for value in values):
+        return _Checked(problem=f"{knob.name} is {_shown(given)}; it must be numbers{_range(knob)}, at least one")
+    return _Checked(tuple(dict.fromkeys(values)))
+
+
+def _as_text(values: tuple[float, ...]) -> str:
+    return ", ".join(_shown(value) for value in values)
 
 
 def _checked_number(knob: Knob, given: object) -> _Checked:
@@ -316,4 +344,6 @@ def _shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return f"{value:.10g}"
+    if isinstance(value, tuple):
+        return _as_text(value)
     return repr(value)

@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from lehr.errors import LehrError
+from lehr.learn.metrics import detection
 from lehr.learn.metrics.classification import Evaluation
+from lehr.learn.metrics.detection import DetectorEvaluation
 from lehr.learn.openvino_form import CHUNK, ONNX_FILE, OPENVINO_FILE, OpenvinoNet, cpu_precision, export
 from lehr.learn.preprocessing import Preprocessing
 from lehr.learn.views import averaged
@@ -67,22 +69,24 @@ class Bundle:
     serving: Mapping[str, Any]
     """"form" ("openvino" or "torch"), "precision", "difference" per tried precision."""
     output: str
-    """"probabilities" or "embedding"."""
+    """"probabilities", "embedding" or "detections"."""
     details: Mapping[str, Any]
     """All of model.json."""
 
 
-def write_bundle(recipe: Recipe, data: Data, state: State, evaluation: Evaluation | None, folder: Path) -> Bundle:
+AnyEvaluation = Evaluation | DetectorEvaluation
+
+
+def write_bundle(recipe: Recipe, data: Data, state: State, evaluation: AnyEvaluation | None, folder: Path) -> Bundle:
     """Writes the model as it was at `state`. The folder appears whole, by one rename, and must not exist before."""
     from lehr.learn.loop import trained_net
-    from lehr.learn.serving_net import ServingNet
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         net = trained_net(recipe, data, state)
         _write_weights(net, partial)
-        serving = _serving_form(ServingNet(net, recipe.preprocessing, recipe.activation), recipe, data, partial)
+        serving = _serving_form(_exported(net, recipe, data, partial), partial)
         if evaluation:
             (partial / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
         details = _details(recipe, data, state, evaluation) | {"serving": serving}
@@ -117,10 +121,13 @@ def read_bundle(folder: Path) -> Bundle:
     )
 
 
-def read_evaluation(folder: Path) -> Evaluation | None:
+def read_evaluation(folder: Path) -> AnyEvaluation | None:
     """All figures of the held-out items; None when there were none."""
     path = folder / "evaluation.json"
-    return Evaluation.from_json(json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text())
+    return (DetectorEvaluation if values.get("kind") == detection.KIND else Evaluation).from_json(values)
 
 
 def _write_weights(net: nn.Module, folder: Path) -> None:
@@ -131,12 +138,63 @@ def _write_weights(net: nn.Module, folder: Path) -> None:
     (folder / "model.safetensors").chmod(0o644)
 
 
-def _serving_form(net: ServingNet, recipe: Recipe, data: Data, folder: Path) -> dict[str, Any]:
+class Exported(Protocol):
+    """A network that can be written for OpenVINO, and compared with what was written."""
+
+    def write(self) -> None:
+        """Writes model.onnx and openvino.xml + .bin."""
+        ...
+
+    def difference(self, precision: str) -> dict[str, float]:
+        """How far it is from torch in float32: "largest" and "relative", see TOLERANCE."""
+        ...
+
+    @property
+    def num_compared(self) -> int:
+        """Pictures that are compared."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ExportedCrops:
+    """A network of crops."""
+
+    net: ServingNet
+    side: int
+    pictures: list[np.ndarray]
+    folder: Path
+
+    @property
+    def num_compared(self) -> int:
+        return len(self.pictures)
+
+    def write(self) -> None:
+        export(self.net, self.side, self.folder)
+
+    def difference(self, precision: str) -> dict[str, float]:
+        return _difference(self.net, self.folder, precision, self.pictures)
+
+
+def _exported(net: nn.Module, recipe: Recipe, data: Data, folder: Path) -> Exported:
+    if recipe.output == "detections":
+        from lehr.learn.detection.torch_detector import exported_detector
+
+        return exported_detector(net, recipe, data, folder)
+    from lehr.learn.serving_net import ServingNet
+
+    return _ExportedCrops(
+        net=ServingNet(net, recipe.preprocessing, recipe.activation),
+        side=recipe.preprocessing.side,
+        pictures=_compared_pictures(recipe, data),
+        folder=folder,
+    )
+
+
+def _serving_form(exported: Exported, folder: Path) -> dict[str, Any]:
     """Exports, compares with torch in float32 on real pictures, and keeps the fastest precision that agrees."""
-    pictures = _compared_pictures(recipe, data)
     try:
-        export(net, recipe.preprocessing.side, folder)
-        differences = {name: _difference(net, folder, name, pictures) for name in _precisions()}
+        exported.write()
+        differences = {name: exported.difference(name) for name in _precisions()}
         reason = "its outputs differ too much from torch's"
     except Exception as error:  # any exporter's failure leaves torch, which always serves
         differences, reason = {}, f"it could not be made ({type(error).__name__}: {str(error)[:200]})"
@@ -145,7 +203,7 @@ def _serving_form(net: ServingNet, recipe: Recipe, data: Data, folder: Path) -> 
         for name in (ONNX_FILE, OPENVINO_FILE, "openvino.bin"):
             (folder / name).unlink(missing_ok=True)
         return {"form": "torch", "precision": "f32", "difference": differences, "why": f"no OpenVINO: {reason}"}
-    return {"form": "openvino", "precision": accepted, "difference": differences, "items": len(pictures)}
+    return {"form": "openvino", "precision": accepted, "difference": differences, "items": exported.num_compared}
 
 
 def _precisions() -> list[str]:
@@ -153,10 +211,14 @@ def _precisions() -> list[str]:
 
 
 def _compared_pictures(recipe: Recipe, data: Data) -> list[np.ndarray]:
-    """Held-out pictures, or training ones where there are none, spread evenly over the content."""
+    return [recipe.preprocessing.crops(data.pack.pixels(row)) for row in compared_rows(data, _COMPARED_ITEMS)]
+
+
+def compared_rows(data: Data, most: int) -> np.ndarray:
+    """Rows of held-out pictures, or of training ones where there are none, spread evenly over the content."""
     candidates = data.held_indices if data.num_held_out else data.train_indices
-    chosen = candidates[np.linspace(0, len(candidates) - 1, min(_COMPARED_ITEMS, len(candidates))).astype(int)]
-    return [recipe.preprocessing.crops(data.pack.pixels(row)) for row in data.rows_N[chosen]]
+    chosen = candidates[np.linspace(0, len(candidates) - 1, min(most, len(candidates))).astype(int)]
+    return data.rows_N[chosen]
 
 
 def _difference(net: ServingNet, folder: Path, precision: str, pictures: list[np.ndarray]) -> dict[str, float]:
@@ -178,14 +240,14 @@ def _difference(net: ServingNet, folder: Path, precision: str, pictures: list[np
     }
 
 
-def _details(recipe: Recipe, data: Data, state: State, evaluation: Evaluation | None) -> dict[str, Any]:
+def _details(recipe: Recipe, data: Data, state: State, evaluation: AnyEvaluation | None) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "template": recipe.template,
         "form": dict(recipe.form),
         "concepts": list(recipe.problem.concepts),
         "net": {"name": recipe.net.name, "arguments": dict(recipe.net.arguments)},
-        "output": "probabilities",
+        "output": recipe.output,
         "activation": recipe.activation,
         "preprocessing": recipe.preprocessing.to_json(),
         "thresholds": evaluation.thresholds if evaluation else {},

@@ -11,6 +11,7 @@ from lehr.learn.checkpoint import State
 from lehr.learn.data.dataset import Data
 from lehr.learn.loop import trained_net
 from lehr.learn.metrics.classification import Evaluation, evaluation
+from lehr.learn.metrics.detection import DetectorEvaluation
 from lehr.learn.recipe import Recipe
 from lehr.learn.serving_net import ServingNet, run
 from lehr.learn.views import averaged
@@ -20,10 +21,14 @@ _BATCH = 32
 
 def evaluate(
     recipe: Recipe, data: Data, state: State, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> Evaluation:
-    """All figures on the held-out items. Raises NoTrainingData when there are none."""
+) -> Evaluation | DetectorEvaluation:
+    """All figures on the held-out items, a detector's of boxes. Raises NoTrainingData when there are none."""
     if not data.num_held_out:
         raise NoTrainingData("There are no held-out items to evaluate on: mark some as test items, or add more items.")
+    if recipe.output == "detections":
+        from lehr.learn.detection.evaluating import evaluate_detector
+
+        return evaluate_detector(recipe, data, state, on_progress)
     net = ServingNet(trained_net(recipe, data, state), recipe.preprocessing, recipe.activation)
     device = recipe.problem.device
     net.to(device.name)

@@ -10,6 +10,17 @@ from lehr.learn.data.order import DataOrder
 
 
 @dataclass(frozen=True, kw_only=True)
+class Box:
+    """Where a concept is seen in a picture; sides are fractions of its height and width, as annotated."""
+
+    concept: str
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One picture and what is said about it."""
 
@@ -24,6 +35,8 @@ class Item:
     """Ids of the concepts that were said to be false of it."""
     split: str = ""
     """"train", "test", or "" where nobody said."""
+    boxes: tuple[Box, ...] = ()
+    """What a detector learns; others leave them alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +44,8 @@ class Finding:
     """Something worth knowing before the training is over."""
 
     kind: str
-    """"unreadable", "no_positives", "few_positives", "imbalance", "background", "near_duplicates" or "no_held_out"."""
+    """"unreadable", "no_positives", "few_positives", "imbalance", "background", "near_duplicates", "no_held_out"; of
+    boxes: "bad_boxes", "no_boxes", "tiny_boxes"."""
     text: str
     """The sentence for the person."""
     concepts: tuple[str, ...] = ()

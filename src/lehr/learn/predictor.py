@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lehr.learn.bundle import Bundle, read_bundle
+from lehr.learn.detection.predictor import DetectionPredictor, load_detector
 from lehr.learn.openvino_form import CHUNK, OpenvinoNet, cpu_precision
 from lehr.learn.views import averaged
 
@@ -30,13 +31,15 @@ class Predictor:
     """"openvino bf16", "openvino f32", "torch cpu", "torch cuda:0", …"""
 
     @classmethod
-    def load(cls, folder: Path, device: str = "auto", threads: int | None = None) -> Predictor:
+    def load(cls, folder: Path, device: str = "auto", threads: int | None = None) -> Predictor | DetectionPredictor:
         """Opens a model folder. "auto": the first CUDA device, else the CPU.
 
         Raises BundleDamaged when the folder is no whole model.
         """
         bundle = read_bundle(folder)
         on_cpu = device == "cpu" or (device == "auto" and not _has_cuda())
+        if bundle.output == "detections":
+            return load_detector(bundle, on_cpu, device, threads)
         if on_cpu and bundle.serving["form"] == "openvino":
             allowed = bundle.serving["precision"]
             precision = allowed if allowed == "f32" or cpu_precision() == "bf16" else "f32"

@@ -39,6 +39,19 @@ class Triangle:
         return 1.0 + (self.end - 1.0) * (done - self.peak) / (1.0 - self.peak)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WarmedUp:
+    """Another schedule, reached in a straight line from 0 within the first `epochs` (a fraction, too)."""
+
+    schedule: Schedule
+    epochs: float
+
+    def __call__(self, epochs: float) -> float:
+        """Changes at every step while it warms up; the very first step takes a hundredth."""
+        factor = min(1.0, max(0.01, epochs / self.epochs)) if self.epochs > 0 else 1.0
+        return factor * self.schedule(epochs)
+
+
 def num_drops(epoch: int, init_epochs: int, step_epochs: int) -> int:
     """How often the step size has dropped in epoch `epoch` (from 0)."""
     return 0 if epoch < init_epochs else 1 + (epoch - init_epochs) // step_epochs

@@ -41,6 +41,7 @@ class Template:
         return DataOrder(
             concepts=tuple(concepts),
             image_size=form.image_size,  # type: ignore[attr-defined]
+            needs_boxes=self.model_type == "visual-detector",
             exclusive=getattr(form, "logreg", 1) == 0,
             closed_environment=closed_environment,
             invalid_data_tolerance_percent=getattr(form, "invalid_data_tolerance_percent", 5.0),

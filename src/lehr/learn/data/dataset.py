@@ -1,4 +1,4 @@
-"""A training set of classified pictures: packed, split and labelled, with what is worth knowing about it."""
+"""A training set of labelled pictures: packed, split and labelled, with what is worth knowing about it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import numpy as np
 
 from lehr.errors import NoPositives, NoTrainingData, TooManyBadItems
 from lehr.learn.data import near_duplicates
+from lehr.learn.data.boxes import ItemBoxes, box_counts, boxed, boxes_of, tiny_boxes
 from lehr.learn.data.order import DataOrder
 from lehr.learn.data.packs import Decode, Pack, Packs, Source, decode_here
-from lehr.learn.data.split import held_out
+from lehr.learn.data.split import held_out, unseen_concepts
+from lehr.learn.detection.framing import framed_size
 from lehr.learn.items import Finding, Item, chosen, findings_of_counts
 from lehr.learn.problem import Problem
 
@@ -41,6 +43,10 @@ class Data:
     findings: tuple[Finding, ...]
     unreadable: Mapping[str, str]
     """Why an item could not be read, by its id."""
+    unseen: tuple[str, ...] = ()
+    """Concepts kept out of the training, all of their items held out."""
+    boxes_N: tuple[ItemBoxes, ...] = ()
+    """Each item's boxes where a detector learns from them; else empty."""
 
     @cached_property
     def train_indices(self) -> np.ndarray:
@@ -78,6 +84,8 @@ class Data:
         digest = hashlib.sha256(f"{self.order.image_size} {self.order.concepts}".encode())
         digest.update("".join(item.sha256 for item in self.items).encode())
         digest.update(self.targets_NK.tobytes() + self.is_held_N.tobytes())
+        for boxes in self.boxes_N:
+            digest.update(boxes.fractions.tobytes() + boxes.classes.tobytes())
         return digest.hexdigest()
 
     def problem(self, device: Device, weights: Path | None = None) -> Problem:
@@ -105,7 +113,7 @@ def build_data(
 
     Raises NoTrainingData, NoPositives, SingleClass, TooManyBadItems, or TrainingStopped, each with its sentence.
     """
-    taking_part = chosen(order, items)
+    taking_part, told = _taking_part(order, items)
     sources = [Source(item.sha256, item.read) for item in taking_part]
     pack = packs.build(sources, order.image_size, decode=decode, parallel=parallel, on_progress=on_progress)
     unreadable = {item.id: pack.unreadable[item.sha256] for item in taking_part if item.sha256 in pack.unreadable}
@@ -116,7 +124,15 @@ def build_data(
     if not readable:
         raise NoTrainingData(f"None of {len(taking_part)} items could be read: {_listed(unreadable)}")
     data = _labelled(order, pack, readable, unreadable)
-    return replace(data, findings=tuple(_findings(data)))
+    return replace(data, findings=(*told, *_findings(data)))
+
+
+def _taking_part(order: DataOrder, items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Finding, ...]]:
+    """The items that take part, and what is to be said of the others."""
+    if not order.needs_boxes:
+        return chosen(order, items), ()
+    found = boxed(order, items)
+    return found.items, found.findings
 
 
 def _labelled(order: DataOrder, pack: Pack, items: tuple[Item, ...], unreadable: Mapping[str, str]) -> Data:
@@ -127,17 +143,27 @@ def _labelled(order: DataOrder, pack: Pack, items: tuple[Item, ...], unreadable:
     if not targets_NK.any():
         raise NoPositives(f"Every item with a positive concept is unreadable: {_listed(unreadable)}")
     groups_N = near_duplicates.groups(pack.signatures)[rows_N]
+    unseen = unseen_concepts(items, order.concepts, order.unseen_share)
+    is_held_N = held_out(items, groups_N.tolist(), order.concepts) | _carries(targets_NK, order, unseen)
     return Data(
         order=order,
         pack=pack,
         items=items,
         rows_N=rows_N,
         targets_NK=targets_NK,
-        is_held_N=_with_something_to_train(held_out(items, groups_N.tolist(), order.concepts), targets_NK),
+        is_held_N=_with_something_to_train(is_held_N, targets_NK),
         groups_N=groups_N,
         findings=(),
         unreadable=unreadable,
+        unseen=unseen,
+        boxes_N=tuple(boxes_of(order, item) for item in items) if order.needs_boxes else (),
     )
+
+
+def _carries(targets_NK: np.ndarray, order: DataOrder, concepts: Sequence[str]) -> np.ndarray:
+    """bool [N]: True for items that carry one of the concepts."""
+    columns = [order.concepts.index(concept) for concept in concepts]
+    return targets_NK[:, columns].any(axis=1)
 
 
 def _with_something_to_train(is_held_N: np.ndarray, targets_NK: np.ndarray) -> np.ndarray:
@@ -157,16 +183,37 @@ def _check_tolerance(order: DataOrder, unreadable: Mapping[str, str], num_items:
 
 
 def _findings(data: Data) -> list[Finding]:
-    positives_K = data.targets_NK[data.train_indices].sum(axis=0).astype(int)
     num_background = int((data.targets_NK[data.train_indices].sum(axis=1) == 0).sum())
-    findings = findings_of_counts(data.order, list(positives_K), num_background)
+    findings = findings_of_counts(data.order, _counts(data), num_background) + _of_boxes(data)
     if data.unreadable:
         text = f"{len(data.unreadable)} items cannot be read and are left out: {_listed(data.unreadable)}"
         findings.insert(0, Finding(kind="unreadable", text=text, item_ids=tuple(data.unreadable)))
+    if data.unseen:
+        text = (
+            f"{len(data.unseen)} of {len(data.order.concepts)} concepts are kept out of the training, to measure how well "
+            f"the embedding tells apart what it has never seen: {', '.join(data.unseen[:10])}"
+            f"{', …' * (len(data.unseen) > 10)}. With unseen_concepts 0 all of them train."
+        )
+        findings.append(Finding(kind="unseen", text=text, concepts=data.unseen))
     if not data.num_held_out:
         text = "There are too few items to hold some out: accuracy on unseen pictures will not be known."
         findings.append(Finding(kind="no_held_out", text=text))
     return findings + _contradictions(data)
+
+
+def _counts(data: Data) -> list[int]:
+    """Training items of every concept; for a detector, training boxes."""
+    if data.order.needs_boxes:
+        return box_counts([data.boxes_N[index] for index in data.train_indices], len(data.order.concepts))
+    return data.targets_NK[data.train_indices].sum(axis=0).astype(int).tolist()
+
+
+def _of_boxes(data: Data) -> list[Finding]:
+    """What the sizes of the boxes say; nothing where there are none."""
+    size = data.order.image_size
+    sizes = [framed_size(*data.pack.records[row][:2], size) for row in data.rows_N] if data.boxes_N else []
+    found = tiny_boxes(data.boxes_N, sizes, size)
+    return [found] if found else []
 
 
 def _contradictions(data: Data) -> list[Finding]:

@@ -15,10 +15,15 @@ class DataOrder:
     """Shorter side of the packed pictures, in pixels."""
     exclusive: bool = False
     """Softmax: exactly one concept is true of an item."""
+    needs_boxes: bool = False
+    """A detector's: what counts are the items' boxes, not what they carry as a whole."""
     closed_environment: bool = False
     """Only items that carry one of the concepts take part; else the others train too, as background."""
     invalid_data_tolerance_percent: float = 5.0
     """More undecodable items than this end the training."""
+    unseen_share: float = 0.0
+    """An embedder's: this share of the concepts is kept out of the training, to be found by an embedding that never saw
+    them."""
 
     def __post_init__(self) -> None:
         assert self.concepts, "a data order needs concepts"

@@ -1,4 +1,4 @@
-"""Anchors: the boxes of fixed sizes and shapes that a dense detector classifies and moves.
+"""Anchors: the boxes of fixed sizes and shapes that a dense detector classifies and moves. No torch at import.
 
 torchvision's generator is not used: it rounds the boxes to whole pixels and takes ratios as height to width.
 Shapes: A anchors per cell, L levels.
@@ -7,10 +7,16 @@ Shapes: A anchors per cell, L levels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 STRIDES = (8, 16, 32, 64, 128)
 """Pixels per cell at levels P3 to P7."""
@@ -38,15 +44,20 @@ class Anchors:
 
     def levels(self, height: int, width: int, device: torch.device | str = "cpu") -> list[Tensor]:
         """Per level float32 [rows * columns * A, 4] x1 y1 x2 y2: by row, then column, then ratio, then scale."""
-        grids = self.grids(height, width)
-        return [self._level(level, rows, columns, device) for level, (rows, columns) in enumerate(grids)]
+        import torch
 
-    def _level(self, level: int, rows: int, columns: int, device: torch.device | str) -> Tensor:
-        cell_A4 = torch.tensor(self._cell(self.sizes[level]), device=device)
-        y = torch.arange(rows, device=device, dtype=torch.float32) * STRIDES[level]
-        x = torch.arange(columns, device=device, dtype=torch.float32) * STRIDES[level]
-        centers = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 1, 2)
-        return (torch.cat([centers, centers], -1) + cell_A4).reshape(-1, 4)
+        return [torch.tensor(level, device=device) for level in self.arrays(height, width)]
+
+    def arrays(self, height: int, width: int) -> tuple[np.ndarray, ...]:
+        """The same as numpy arrays, read-only."""
+        return _arrays(self, height, width)
+
+    def level(self, level: int, rows: int, columns: int) -> np.ndarray:
+        """float32 [rows * columns * A, 4] of one level."""
+        cell_A4 = np.array(self._cell(self.sizes[level]), np.float32)
+        x, y = np.meshgrid(np.arange(columns) * STRIDES[level], np.arange(rows) * STRIDES[level], indexing="xy")
+        centers = np.stack([x, y, x, y], -1).reshape(-1, 1, 4).astype(np.float32)
+        return (centers + cell_A4).reshape(-1, 4)
 
     def _cell(self, size: float) -> list[tuple[float, float, float, float]]:
         halves = [
@@ -55,3 +66,16 @@ class Anchors:
             for scale in self.scales
         ]
         return [(-x, -y, x, y) for x, y in halves]
+
+
+def anchors_of(ratios: Sequence[float], scale: float = 1.0) -> Anchors:
+    """RetinaNet's anchors with other ratios, and sizes multiplied by `scale`: as a detector's arguments say it."""
+    return Anchors(ratios=tuple(ratios), sizes=tuple(size * scale for size in Anchors().sizes))
+
+
+@lru_cache(maxsize=32)
+def _arrays(anchors: Anchors, height: int, width: int) -> tuple[np.ndarray, ...]:
+    levels = tuple(anchors.level(number, *grid) for number, grid in enumerate(anchors.grids(height, width)))
+    for level in levels:
+        level.flags.writeable = False
+    return levels

@@ -5,13 +5,10 @@ Everything is elementwise in the last dimension of 4; leading dimensions are fre
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-MAX_LOG_GROWTH = math.log(1000 / 16)
-"""Decoded sides are at most 62.5 times the anchor's: exp of a wild prediction must not overflow (as in Detectron)."""
+from lehr.learn.detection.selection import MAX_LOG_GROWTH
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:

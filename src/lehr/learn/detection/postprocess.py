@@ -14,17 +14,7 @@ from torchvision.ops import batched_nms
 
 from lehr.learn.detection.boxes import clip, decode
 from lehr.learn.detection.regressors import Offsets
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which boxes are left: scores above `threshold` (not at it), the best `per_level` pairs of each level, of boxes of
-    one class that overlap by more than `nms_iou` the best one, the best `limit` in all."""
-
-    threshold: float = 0.05
-    per_level: int = 1000
-    nms_iou: float = 0.5
-    limit: int = 100
+from lehr.learn.detection.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True)

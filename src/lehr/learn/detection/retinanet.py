@@ -57,7 +57,7 @@ class RetinaNet(nn.Module):
     def __init__(self, backbone: Backbone, shape: DetectorShape) -> None:
         super().__init__()
         self.shape = shape
-        self.backbone = backbone
+        self.base = backbone
         width, per_cell = shape.channels, shape.anchors.per_cell
         self.pyramid = FeaturePyramidNetwork(list(backbone.map_channels), width, LastLevelP6P7(width, width))
         self.class_tower = _tower(shape)
@@ -81,11 +81,11 @@ class RetinaNet(nn.Module):
 
     def head_parameters(self) -> Iterable[nn.Parameter]:
         """Everything that is not the backbone's."""
-        inside = {id(parameter) for parameter in self.backbone.parameters()}
+        inside = {id(parameter) for parameter in self.base.parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in inside)
 
     def _levels(self, images_NCHW: Tensor) -> list[Tensor]:
-        maps = self.backbone.maps(images_NCHW)
+        maps = self.base.maps(images_NCHW)
         return list(self.pyramid(dict(zip(("p3", "p4", "p5"), maps, strict=True))).values())
 
     def _logits(self, level_NCHW: Tensor) -> Tensor:

@@ -1,0 +1,32 @@
+"""Detector: RetinaNet on Inception-v2, in the layout of Inception-v3, for which pretrained weights are published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lehr.templates.detector_form import DetectorFamily, DetectorForm, detector_recipe
+from lehr.templates.template import Template
+
+if TYPE_CHECKING:
+    from lehr.learn.problem import Problem
+    from lehr.learn.recipe import Recipe
+
+INCEPTION_V2 = DetectorFamily(backbone="inception_v2", weights="inception_v3.tf_in1k")
+
+
+def recipe(form: DetectorForm, problem: Problem) -> Recipe:
+    """A detector on Inception-v2."""
+    return detector_recipe(INCEPTION_V2, TEMPLATE.name, form, problem)
+
+
+TEMPLATE = Template(
+    name="Clarifai_InceptionV2",
+    model_type="visual-detector",
+    title="Inception V2",
+    description="RetinaNet on Inception-v2: faster than on Inception-v4, and nearly as exact.",
+    when="Some hundred boxes per concept and a GPU.",
+    measured="",
+    form=DetectorForm,
+    recipe=recipe,
+    aliases=("Clarifai-InceptionV2", "InceptionV2"),
+)

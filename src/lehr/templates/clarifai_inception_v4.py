@@ -1,0 +1,35 @@
+"""Detector: RetinaNet on Inception-v4, the deepest of the detectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lehr.templates.detector_form import DetectorFamily, DetectorForm, detector_recipe
+from lehr.templates.template import Template
+
+if TYPE_CHECKING:
+    from lehr.learn.problem import Problem
+    from lehr.learn.recipe import Recipe
+
+INCEPTION_V4 = DetectorFamily(backbone="inception_v4", weights="inception_v4.tf_in1k")
+
+
+def recipe(form: DetectorForm, problem: Problem) -> Recipe:
+    """A detector on Inception-v4."""
+    return detector_recipe(INCEPTION_V4, TEMPLATE.name, form, problem)
+
+
+TEMPLATE = Template(
+    name="Clarifai_InceptionV4",
+    model_type="visual-detector",
+    title="Inception V4",
+    description=(
+        "RetinaNet on Inception-v4: deeper and slower than on Inception-v2, with memory optimization for "
+        "backpropagation (gradient_checkpointing)."
+    ),
+    when="Thousands of boxes, small or similar objects, and a GPU.",
+    measured="",
+    form=DetectorForm,
+    recipe=recipe,
+    aliases=("Clarifai-InceptionV4", "InceptionV4"),
+)
