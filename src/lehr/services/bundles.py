@@ -77,7 +77,9 @@ class Bundles:
         """Removes the bundles that were unpacked longest ago until the cache fits its budget, and halves of bundles."""
         self._clear_abandoned()
         with suppress(FileNotFoundError):  # another thread or process is making room too
-            folders = [(entry.stat().st_mtime, Path(entry)) for entry in os.scandir(self.cache) if len(entry.name) == 64]
+            folders = [
+                (entry.stat().st_mtime, Path(entry)) for entry in os.scandir(self.cache) if len(entry.name) == 64
+            ]
             sizes = {path: sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) for _, path in folders}
             total = sum(sizes.values())
             for _, path in sorted(folders):

@@ -29,11 +29,13 @@ from lehr.services.models import found_model, with_version
 from lehr.services.plans import Plan, inherited, plan_of
 from lehr.services.trained import describe_trained
 from lehr.services.training_data import Reader, payload_of, searches_of
+from lehr.services.training_sets import TrainingSet, packed, unpacked
 from lehr.serving.decoders import DecoderPool
 from lehr.store import bundles as bundle_rows
 from lehr.store import checkpoints as checkpoint_rows
 from lehr.store import dataset_versions, datasets
 from lehr.store import logs as log_rows
+from lehr.store import training_sets as training_set_rows
 from lehr.store import versions as version_rows
 from lehr.store.blobs import Blobs
 from lehr.store.db import Database
@@ -46,12 +48,13 @@ if TYPE_CHECKING:
     from lehr.learn.data.dataset import Data
     from lehr.learn.events import Event
     from lehr.learn.metrics.classification import Evaluation
+    from lehr.learn.metrics.detection import DetectorEvaluation
     from lehr.learn.recipe import Recipe
 
 KIND = "train"
 CHECKPOINT_SECONDS = 60.0
 REPORT_SECONDS = 1.0
-SHOWN = ("accuracy",)
+SHOWN = ("accuracy", "map_50")
 """Held-out figures in the status line."""
 
 
@@ -137,18 +140,34 @@ class Training:
         from lehr.learn.data.dataset import build_data
         from lehr.learn.data.packs import Packs
 
-        reader = Reader(db=self.db, blobs=self.blobs)
-        concept_ids = plan.concept_ids or reader.all_concepts(plan.source.app)
-        if not concept_ids:
-            raise TrainingStopped("The model names no concept and the app has none: label some inputs first.")
+        training_set = self._training_set(run, plan)
         return build_data(
-            plan.template.data_order(plan.form, concept_ids, plan.closed_environment),
-            list(reader.read(plan.source, searches_of(run.job.payload))),
+            plan.template.data_order(plan.form, training_set.concept_ids, plan.closed_environment),
+            training_set.items,
             packs=Packs(self.packs),
             decode=lambda data, side: self.decoders.decode(data, shorter_side=side).pixels,
             parallel=self.parallel_decodes,
             on_progress=run.packed,
         )
+
+
+    def _training_set(self, run: _Run, plan: Plan) -> TrainingSet:
+        """What the first attempt found; it alone reads the app."""
+        with self.db.read() as tx:
+            sha = training_set_rows.get(tx, run.vref)
+        if sha is not None:
+            return unpacked(self.blobs.read(sha), self.blobs.read)
+        reader = Reader(db=self.db, blobs=self.blobs)
+        concept_ids = plan.concept_ids or reader.all_concepts(plan.source.app)
+        if not concept_ids:
+            raise TrainingStopped("The model names no concept and the app has none: label some inputs first.")
+        items = tuple(reader.read(plan.source, searches_of(run.job.payload)))
+        found = TrainingSet(concept_ids=concept_ids, items=items)
+        sha = self.blobs.put(packed(found))
+        with self.db.write() as tx:
+            self.queue.fence(tx, run.job)
+            training_set_rows.put(tx, run.vref, sha)
+        return found
 
 
 @dataclass(kw_only=True)
@@ -243,7 +262,7 @@ class _Run:
             version_rows.set_status(tx, self.vref, shown)
             self._write_log(tx)
 
-    def finish(self, bundle: Bundle, evaluation: Evaluation | None, data: Data) -> None:
+    def finish(self, bundle: Bundle, evaluation: Evaluation | DetectorEvaluation | None, data: Data) -> None:
         """Publishes the trained version: bundle, evaluation, status and the job's end in one transaction."""
         sha, size = self.training.bundles.pack(bundle.folder)
         details = self.training.blobs.put(eval_metrics.pack(evaluation)) if evaluation else ""
@@ -307,11 +326,12 @@ class _Run:
         return None
 
 
-def _summary(evaluation: Evaluation | None) -> str:
+def _summary(evaluation: Evaluation | DetectorEvaluation | None) -> str:
     if evaluation is None:
         return "Trained. No items were kept back to evaluate on."
-    accuracy = evaluation.top1_accuracy
-    found = "" if accuracy is None else f", accuracy {accuracy:.4f}"
+    figures = evaluation.summary()
+    shown = {"top1_accuracy": "accuracy", "map_50": "mean average precision at IoU 0.5"}
+    found = "".join(f", {words} {figures[name]:.4f}" for name, words in shown.items() if figures.get(name) is not None)
     return f"Trained: {evaluation.num_items} held-out items{found}."
 
 

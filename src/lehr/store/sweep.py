@@ -20,6 +20,7 @@ NAMED_BY = (
     tables.checkpoints.c.sha,
     tables.bundles.c.sha,
     tables.evaluations.c.details_sha,
+    tables.training_sets.c.sha,
 )
 """Every column that names a blob; a test holds it complete."""
 

@@ -256,6 +256,19 @@ bundles = Table(
     Column("size", BigInteger, nullable=False),  # bytes
 )
 
+training_sets = Table(
+    "training_sets",
+    METADATA,
+    Column(
+        "version_key",
+        NUMBER,
+        ForeignKey("model_versions.key", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("sha", SHA, nullable=False, index=True),
+)
+
 evaluations = _table(
     "evaluations",
     _key(),

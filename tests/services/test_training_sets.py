@@ -1,0 +1,55 @@
+"""What a training set keeps."""
+
+from types import SimpleNamespace
+
+from lehr.learn.items import Box, Item
+from lehr.protocol import resources_pb2 as r
+from lehr.protocol import status_code_pb2
+from lehr.protocol.statuses import status
+from lehr.services.bundles import Bundles
+from lehr.services.training import Training, _Run
+from lehr.services.training_sets import TrainingSet, packed, unpacked
+from lehr.store import concepts, inputs, models, versions
+from lehr.store.inputs import NewInput
+from lehr.store.items import Source
+from lehr.store.sweep import sweep
+from lehr.store.versions import ModelVersionRef
+
+
+def test_a_training_set_comes_back_as_it_was():
+    contents = {"a" * 64: b"one", "b" * 64: b"two"}
+    box = Box(concept="cat", top=0.1, left=0.2, bottom=0.30000000000000004, right=1.0)
+    seen = Item(
+        id="1", sha256="a" * 64, read=lambda: b"", positives=frozenset({"cat", "dog"}), split="test", boxes=(box,)
+    )
+    other = Item(id="2", sha256="b" * 64, read=lambda: b"", positives=frozenset(), negatives=frozenset({"cat"}))
+    kept = TrainingSet(concept_ids=("dog", "cat"), items=(seen, other))
+    again = unpacked(packed(kept), contents.__getitem__)
+    assert again == kept
+    assert [item.read() for item in again.items] == [b"one", b"two"]
+    assert packed(again) == packed(kept)
+
+
+def test_what_is_labelled_after_the_first_attempt_does_not_change_the_second(db, blobs, queue, ref, tmp_path):
+    def upload(input_id):
+        with db.write() as tx:
+            message = r.Input(id=input_id, status=status(30000))
+            inputs.insert(tx, ref, [NewInput(message=message, content_sha=blobs.put(input_id.encode()))])
+            concepts.insert(tx, ref, [r.Concept(id=f"concept of {input_id}")])
+
+    vref = ModelVersionRef(ref, "m", "v")
+    with db.write() as tx:
+        models.insert(tx, ref, [r.Model(id="m", model_type_id="visual-classifier")])
+        versions.insert(tx, ref, "m", r.ModelVersion(id="v", status=status(status_code_pb2.MODEL_TRAINING)))
+        job_id = queue.add(tx, "train", {}, str(vref))
+    upload("rose")
+    bundles = Bundles(db=db, blobs=blobs, cache=tmp_path / "bundles")
+    training = Training(db=db, blobs=blobs, queue=queue, bundles=bundles, decoders=None, packs=tmp_path / "packs")
+    run = _Run(training=training, job=queue.claim("me", job_id=job_id), vref=vref)
+    plan = SimpleNamespace(concept_ids=(), source=Source(app=ref))
+
+    first = training._training_set(run, plan)
+    upload("tulip")
+    assert [item.id for item in first.items] == ["rose"]
+    assert training._training_set(run, plan) == first
+    assert sweep(db, blobs, grace_seconds=0) == 0
