@@ -43,6 +43,35 @@ curl -X POST 'https://api.clarifai.com/v2/models' \\
     }'
 """
 
+CREATE_VISUAL_DETECTOR = """\
+curl -X POST 'https://api.clarifai.com/v2/models' \\
+    -H 'Authorization: Key YOUR_API_KEY' \\
+    -H 'Content-Type: application/json' \\
+    --data-raw '{
+        "model": {
+            "id": "detection-test-1591638385",
+            "model_type_id": "visual-detector",
+            "train_info": {
+                "params": {
+                    "template": "Clarifai-InceptionV2",
+                    "num_epochs": 2
+                }
+            },
+            "output_info": {
+                "data": {
+                    "concepts": [
+                        {"id":"ferrari23"},
+                        {"id":"outdoors23"}
+                    ]
+                },
+                "output_config": {
+                  "closed_environment" : true
+                }
+            }
+        }
+    }'
+"""
+
 LIST_MODEL_TYPES = """\
 curl -X GET 'https://api.clarifai.com/v2/models/types?per_page=200&page=1' \\
     -H 'Authorization: Key YOUR_API_KEY'
@@ -94,9 +123,26 @@ def test_the_seeds_create_visual_classifier_is_kept_whole(server, app_key):
 
 
 @needs_curl
+def test_the_seeds_create_visual_detector_is_kept_whole_and_can_be_trained(server, app_key):
+    created = run(CREATE_VISUAL_DETECTOR, server.base, app_key)
+    assert created["status"]["code"] == 10000, created["status"]
+    assert created["model"]["model_type_id"] == "visual-detector"
+    assert created["model"]["train_info"]["params"] == {"template": "Clarifai-InceptionV2", "num_epochs": 2}
+    assert created["model"]["output_info"]["output_config"]["closed_environment"] is True
+
+    start = f"curl -X POST '{server.base}/v2/models/detection-test-1591638385/versions' "
+    queued = run(start + "-H 'Authorization: Key YOUR_API_KEY' -H 'Content-Type: application/json' -d '{}'", "", app_key)
+    assert queued["model"]["model_version"]["status"]["code"] == 21103, queued
+
+
+@needs_curl
 def test_the_seeds_list_model_types_names_the_template_and_its_fields(server, app_key):
     listed = run(LIST_MODEL_TYPES, server.base, app_key)
     assert listed["status"]["code"] == 10000
+    [detector] = [kind for kind in listed["model_types"] if kind["id"] == "visual-detector"]
+    assert detector["output_fields"][0] == "regions[...].region_info.bounding_box"
+    params = [f["path"] for f in detector["model_type_fields"] if f["path"].startswith("output_info.params.")]
+    assert params[-1] == "output_info.params.detection_threshold"
     [classifier] = [kind for kind in listed["model_types"] if kind["id"] == "visual-classifier"]
     assert classifier["input_fields"] == ["image"]
     [template] = [f for f in classifier["model_type_fields"] if f["path"] == "train_info.params.template"]

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lehr.learn.bundle import AnyEvaluation
+from lehr.learn.metrics.detection import DetectorEvaluation
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.statuses import status
 from lehr.protocol.structs import Plain, to_value
+from lehr.services import detection_metrics
 from lehr.services.trained import summary_of
 
 if TYPE_CHECKING:
@@ -32,22 +35,27 @@ _CONCEPT_BYTES = 16
 """What an entry takes beside ids and names."""
 
 
-def describe(metrics: resources_pb2.EvalMetrics, evaluation: Evaluation, notes: Sequence[str] = ()) -> None:
+def describe(metrics: resources_pb2.EvalMetrics, evaluation: AnyEvaluation, notes: Sequence[str] = ()) -> None:
     """Fills in place what every answer carries: status, summary, and our own figures beside the client's."""
     listed, total = num_listed(evaluation), len(evaluation.rows)
     partly = f"The test set lists {listed:,} of {total:,} items, evenly chosen; every figure is of all of them."
     words = [*notes, *([partly] if listed < total else [])]
     metrics.status.CopyFrom(status(status_code_pb2.MODEL_EVALUATED, " ".join(words), percent_completed=100))
     metrics.summary.CopyFrom(summary_of(evaluation))
-    figures: dict[str, Plain] = {
+    metrics.extended_metrics.user_metrics.fields[FIGURES].CopyFrom(to_value(_figures(evaluation)))
+
+
+def _figures(evaluation: AnyEvaluation) -> dict[str, Plain]:
+    if isinstance(evaluation, DetectorEvaluation):
+        return dict(evaluation.summary())
+    return {
         "num_items": evaluation.num_items,
         "top1_accuracy": evaluation.top1_accuracy,
         "mean_average_precision": evaluation.mean_average_precision,
     }
-    metrics.extended_metrics.user_metrics.fields[FIGURES].CopyFrom(to_value(figures))
 
 
-def pack(evaluation: Evaluation) -> bytes:
+def pack(evaluation: AnyEvaluation) -> bytes:
     """The bulky parts as the blob that keeps them."""
     return zlib.compress(bulky(evaluation).SerializeToString(), 1)
 
@@ -57,18 +65,25 @@ def unpacked(data: bytes) -> resources_pb2.EvalMetrics:
     return resources_pb2.EvalMetrics.FromString(zlib.decompress(data))
 
 
-def bulky(evaluation: Evaluation) -> resources_pb2.EvalMetrics:
+def bulky(evaluation: AnyEvaluation) -> resources_pb2.EvalMetrics:
     """Everything that is returned only when it is asked for."""
+    if isinstance(evaluation, DetectorEvaluation):
+        metrics = detection_metrics.bulky(evaluation)
+    else:
+        metrics = _bulky_of_concepts(evaluation)
+    metrics.extended_metrics.user_metrics.fields[THRESHOLDS].CopyFrom(to_value(evaluation.thresholds))
+    return metrics
+
+
+def _bulky_of_concepts(evaluation: Evaluation) -> resources_pb2.EvalMetrics:
     concepts = [entry.concept for entry in evaluation.concepts]
-    metrics = resources_pb2.EvalMetrics(
+    return resources_pb2.EvalMetrics(
         confusion_matrix=_confusion(concepts, evaluation),
         cooccurrence_matrix=_cooccurrence(concepts, evaluation),
         label_counts=_label_counts(evaluation),
         binary_metrics=[_binary(entry) for entry in evaluation.concepts],
         test_set=_test_set(concepts, evaluation),
     )
-    metrics.extended_metrics.user_metrics.fields[THRESHOLDS].CopyFrom(to_value(evaluation.thresholds))
-    return metrics
 
 
 def keep(details: resources_pb2.EvalMetrics, fields: resources_pb2.FieldsValue) -> None:
@@ -95,6 +110,9 @@ def concepts_in(metrics: resources_pb2.EvalMetrics) -> Iterator[resources_pb2.Co
     for item in metrics.test_set:
         yield from item.predicted_concepts
         yield from item.ground_truth_concepts
+        for annotation in (item.predicted_annotation, item.ground_truth_annotation):
+            for region in annotation.data.regions:
+                yield from region.data.concepts
 
 
 def name_concepts(metrics: resources_pb2.EvalMetrics, names: Mapping[str, str]) -> None:
@@ -105,8 +123,10 @@ def name_concepts(metrics: resources_pb2.EvalMetrics, names: Mapping[str, str]) 
         count.concept_name = count.concept.name
 
 
-def num_listed(evaluation: Evaluation) -> int:
+def num_listed(evaluation: AnyEvaluation) -> int:
     """How many entries the test set has: all, unless their message would be too large for published clients."""
+    if isinstance(evaluation, DetectorEvaluation):
+        return len(detection_metrics.listed_rows(evaluation))
     per_concept = (2 * len(entry.concept.encode()) + _CONCEPT_BYTES for entry in evaluation.concepts)
     return min(len(evaluation.rows), max(1, LISTED_BYTES // (_INPUT_BYTES + sum(per_concept))))
 

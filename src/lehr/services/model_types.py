@@ -15,6 +15,7 @@ from lehr.errors import NotFound
 from lehr.hyperparameters import Knob, describe
 from lehr.protocol import resources_pb2
 from lehr.protocol.structs import to_value
+from lehr.services.predicted_regions import DEFAULT_THRESHOLD
 from lehr.templates import Template
 
 Field = resources_pb2.ModelTypeField
@@ -25,6 +26,7 @@ KINDS = {
     "boolean": Field.BOOLEAN,
     "string": Field.STRING,
     "enum": Field.ENUM,
+    "numbers": Field.STRING,
 }
 
 
@@ -71,6 +73,18 @@ SHEETS = (
             _range("max_concepts", 20, 1000, 1, "How many concepts a prediction returns at most."),
             _range("min_value", 0, 1, 0.01, "Concepts with a lower probability are left out."),
             _select_concepts(),
+        ),
+    ),
+    _Sheet(
+        id="visual-detector",
+        title="Visual Detector",
+        description="Find objects in your images and video frames: a bounding box and a concept for each.",
+        output_fields=("regions[...].region_info.bounding_box", "regions[...].data.concepts"),
+        evaluation=resources_pb2.EvaluationType.Value("Detection"),
+        output_params=(
+            _range("min_value", 0, 1, 0.01, "Boxes with a lower score are left out."),
+            _select_concepts(),
+            _range("detection_threshold", DEFAULT_THRESHOLD, 1, 0.01, "Boxes with a score above this are returned."),
         ),
     ),
 )

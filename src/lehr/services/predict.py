@@ -1,9 +1,9 @@
-"""Predictions: bytes or addresses in, sorted concepts out."""
+"""Predictions: bytes or addresses in, sorted concepts or regions out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +20,8 @@ from lehr.protocol.statuses import status
 from lehr.protocol.structs import from_struct
 from lehr.services.bundles import Bundles
 from lehr.services.models import found_model, found_version, with_version
+from lehr.services.predicted_regions import Shown, regions_of, threshold_of
+from lehr.services.regions import labels_in
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.fetch import Fetcher
 from lehr.serving.predictors import Predictors
@@ -69,7 +71,7 @@ class Predict:
             names = _concept_names(tx, ref, model)
         version_id = model.model_version.id
         bundle = _read_bundle(self.bundles.folder_of(ModelVersionRef(ref, model.id, version_id)))
-        choice = chosen(model, request.model)
+        told = _telling(bundle, names, model, request.model)
         side = bundle.preprocessing.image_size
         pixels = list(self.threads.map(lambda item: self._pixels(ref, item, side), request.inputs))
         good = [item for item in pixels if isinstance(item, np.ndarray)]
@@ -78,7 +80,7 @@ class Predict:
         outputs = [
             _failed(shown, item, result)
             if isinstance(result, LehrError)
-            else _output(shown, item, _concepts(next(values), bundle.concepts, names, choice))
+            else _output(shown, item, told(next(values)))
             for item, result in zip(request.inputs, pixels, strict=True)
         ]
         return service_pb2.MultiOutputResponse(status=_overall(outputs), outputs=outputs)
@@ -135,6 +137,24 @@ def chosen(model: resources_pb2.Model, asked: resources_pb2.Model) -> Choice:
         min_value=next(filter(None, map(_floor, layers)), 0.0),
         select=next(filter(None, map(_selected, layers)), frozenset()),
     )
+
+
+def _telling(
+    bundle: Bundle, names: dict[str, str], model: resources_pb2.Model, asked: resources_pb2.Model
+) -> Callable[[np.ndarray], resources_pb2.Data]:
+    """How one picture's outputs become data: concepts of the whole, or regions with theirs."""
+    choice = chosen(model, asked)
+    if bundle.output != "detections":
+        return lambda values: resources_pb2.Data(concepts=_concepts(values, bundle.concepts, names, choice))
+    asks = (asked.model_version.output_info, asked.output_info)
+    shown = Shown(
+        concept_ids=bundle.concepts,
+        names=names,
+        threshold=threshold_of(asks, model.model_version.output_info, bundle),
+        min_value=choice.min_value,
+        select=choice.select,
+    )
+    return lambda rows: resources_pb2.Data(regions=regions_of(rows, shown))
 
 
 def _limit(info: resources_pb2.OutputInfo) -> int:
@@ -201,14 +221,12 @@ def _concepts(
     return picked
 
 
-def _output(
-    model: resources_pb2.Model, item: resources_pb2.Input, concepts: list[resources_pb2.Concept]
-) -> resources_pb2.Output:
-    for concept in concepts:
+def _output(model: resources_pb2.Model, item: resources_pb2.Input, data: resources_pb2.Data) -> resources_pb2.Output:
+    for concept in labels_in(data):
         concept.app_id, concept.user_id = model.app_id, model.user_id
     output = _bare_output(model, item)
     output.status.CopyFrom(status(status_code_pb2.SUCCESS))
-    output.data.concepts.extend(concepts)
+    output.data.CopyFrom(data)
     return output
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lehr.learn.metrics.detection import DetectorEvaluation
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.statuses import status
 from lehr.protocol.structs import Plain, to_struct
+from lehr.services import detection_metrics
 
 if TYPE_CHECKING:
     from lehr.learn.bundle import Bundle
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def describe_trained(
-    version: resources_pb2.ModelVersion, bundle: Bundle, evaluation: Evaluation | None, data: Data
+    version: resources_pb2.ModelVersion, bundle: Bundle, evaluation: Evaluation | DetectorEvaluation | None, data: Data
 ) -> None:
     """Fills the version in place."""
     _list_concepts(version, bundle)
@@ -38,8 +40,10 @@ def _list_concepts(version: resources_pb2.ModelVersion, bundle: Bundle) -> None:
             version.output_info.data.concepts.add(id=concept_id, name=concept_id, app_id=version.app_id)
 
 
-def summary_of(evaluation: Evaluation) -> resources_pb2.MetricsSummary:
+def summary_of(evaluation: Evaluation | DetectorEvaluation) -> resources_pb2.MetricsSummary:
     """The summary as clients read it."""
+    if isinstance(evaluation, DetectorEvaluation):
+        return detection_metrics.summary(evaluation)
     return resources_pb2.MetricsSummary(
         top1_accuracy=evaluation.top1_accuracy,
         macro_avg_roc_auc=evaluation.macro_roc_auc,

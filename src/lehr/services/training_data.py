@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lehr.learn.items import Box
 from lehr.learn.items import Item as TrainingItem
 from lehr.protocol import resources_pb2, service_pb2
 from lehr.protocol.ids import AppRef
@@ -56,6 +57,7 @@ class Reader:
             positives=positives,
             negatives=negatives,
             split=part,
+            boxes=boxes_of(item),
         )
 
 
@@ -69,6 +71,32 @@ def labels_of(item: item_rows.Item) -> tuple[frozenset[str], frozenset[str]]:
         for concept in annotation.data.concepts:
             told[concept.id] = told.get(concept.id, False) or concept.value >= 0.5
     return frozenset(c for c, true in told.items() if true), frozenset(c for c, true in told.items() if not true)
+
+
+def boxes_of(item: item_rows.Item) -> tuple[Box, ...]:
+    """The boxes of the image's regions, one per concept that is true there (a value from 0.5 up).
+
+    A region that is a polygon counts as the box around it; other regions have no box.
+    """
+    return tuple(
+        Box(concept=concept.id, **dict(zip(("top", "left", "bottom", "right"), sides, strict=True)))
+        for annotation in item.annotations
+        for region in annotation.data.regions
+        if (sides := _sides(region.region_info))
+        for concept in region.data.concepts
+        if concept.value >= 0.5
+    )
+
+
+def _sides(info: resources_pb2.RegionInfo) -> tuple[float, float, float, float] | None:
+    """Top, left, bottom, right as parts of the image's height and width."""
+    if info.HasField("bounding_box"):
+        box = info.bounding_box
+        return box.top_row, box.left_col, box.bottom_row, box.right_col
+    if info.HasField("polygon"):
+        rows, columns = zip(*((point.row, point.col) for point in info.polygon.points), strict=True)
+        return min(rows), min(columns), max(rows), max(columns)
+    return None
 
 
 def payload_of(request: service_pb2.PostModelVersionsRequest) -> dict[str, str]:

@@ -66,9 +66,7 @@ class DetectorForm(Form):
     use_focal_loss: bool = knob(True)
     """Focal loss, which weighs the many easy places down; when false, only the hardest places without an object train
     (online hard example mining)."""
-    detection_score_threshold: float = knob(
-        0.3, minimum=0.0, maximum=1.0, step=0.01, aliases=("detection_threshold",)
-    )
+    detection_score_threshold: float = knob(0.3, minimum=0.0, maximum=1.0, step=0.01, aliases=("detection_threshold",))
     """Only boxes with a score above this are returned; a prediction can ask for another one. Boxes at 0.05 or below
     never are."""
     test_freq: int = knob(5, minimum=0, maximum=200, step=1, aliases=("test_every",))

@@ -25,8 +25,8 @@ from lehr.learn.detection.postprocess import select
 from lehr.learn.detection.retinanet import RawDetections, RetinaNet
 from lehr.learn.device import Device
 from lehr.learn.events import Noted, Preparing
-from lehr.learn.metrics.mean_average_precision import ImageBoxes, detection_evaluation
 from lehr.learn.memory import save_memory
+from lehr.learn.metrics.mean_average_precision import ImageBoxes, detection_evaluation
 from lehr.learn.nets.backbone import freeze_batchnorm
 from lehr.learn.nets.catalogue import build
 from lehr.learn.recipe import BeginLearning, Recipe
@@ -191,9 +191,7 @@ def _fits(theirs: torch.Tensor | None, mine: torch.Tensor, is_of_concepts: bool)
     return theirs is not None and theirs.shape[is_of_concepts:] == mine.shape[is_of_concepts:]
 
 
-def _merged(
-    theirs: torch.Tensor, mine: torch.Tensor, detector: RetinaNet, rows: Sequence[int | None]
-) -> torch.Tensor:
+def _merged(theirs: torch.Tensor, mine: torch.Tensor, detector: RetinaNet, rows: Sequence[int | None]) -> torch.Tensor:
     """A layer of [anchors * concepts * n, ...] with the earlier model's filters for the concepts that it knew."""
     per_cell, num_classes = detector.shape.anchors.per_cell, detector.shape.num_classes
     merged = mine.reshape(per_cell, num_classes, -1, *mine.shape[1:]).clone()
@@ -205,9 +203,7 @@ def _merged(
 
 
 def _counts_concepts(key: str, detector: RetinaNet) -> bool:
-    return key.startswith("class_logits.") or (
-        detector.shape.use_perclass_regression and key.startswith("regressors.")
-    )
+    return key.startswith("class_logits.") or (detector.shape.use_perclass_regression and key.startswith("regressors."))
 
 
 def detection_learning(weights: BaseWeights, training: DetectorTraining) -> BeginLearning:
