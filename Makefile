@@ -1,5 +1,5 @@
 # Each target works alone on a machine with python3 >= 3.11 (with pip or venv, or uv), make and a package index.
-.PHONY: help setup demo test test-all lint lock docs clean
+.PHONY: help setup demo test test-all lint lock clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -13,8 +13,8 @@ help:  ## this list
 setup: $(READY)  ## set up .venv from requirements.lock
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Lehr needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Lehr needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@if command -v uv >/dev/null; then test -x $(BIN)/python || uv venv -q --python $(PYTHON) .venv; \
 	elif test ! -x $(BIN)/uv; then \
 		echo "Setting up .venv (once; torch is large)"; \

@@ -196,14 +196,11 @@ def _caller(keys: Keys, token: str) -> Caller:
 
 
 def _greet(settings: Settings, token: str | None) -> None:
-    base = settings.base_url
-    print(f"Lehr is ready at {base}")
-    print(f"  export CLARIFAI_API_BASE={base}")
+    shown = token or "…  (yours, or the one shown at first start; `lehr keys --new NAME` makes another)"
+    print(f"Lehr is ready at {settings.base_url}")
+    print(f"  export CLARIFAI_API_BASE={settings.base_url}")
     print(f"  export CLARIFAI_USER_ID={settings.user_id}")
-    print(
-        f"  export CLARIFAI_PAT={token or '…  (shown when it was made; `lehr keys --new NAME` makes another)'}",
-        flush=True,
-    )
+    print(f"  export CLARIFAI_PAT={shown}", flush=True)
 
 
 # -- workers and jobs --------------------------------------------------------------------------------------------------

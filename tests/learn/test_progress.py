@@ -21,11 +21,22 @@ def test_time_left_follows_the_measured_pace() -> None:
     assert (line.percent, line.seconds_left, line.text) == (20, 24, None)
 
 
-def test_an_epoch_leaves_a_line_and_the_last_one_is_not_yet_all() -> None:
-    end = EpochEnded(
-        epoch=2,
-        num_epochs=2,
-        step=10,
+def test_time_left_is_known_with_one_step_an_epoch_and_counts_the_evaluations() -> None:
+    now = [0.0]
+    progress = Progress(clock=lambda: now[0])
+    for step in (1, 2, 3):
+        now[0] += 1.0
+        progress.update(stepped(step))
+        now[0] += 4.0
+        line = progress.update(ended(step))
+    assert line.seconds_left == 35
+
+
+def ended(step: int) -> EpochEnded:
+    return EpochEnded(
+        epoch=step,
+        num_epochs=10,
+        step=step,
         num_steps=10,
         lr=0.1,
         train_loss=0.5,
@@ -33,9 +44,12 @@ def test_an_epoch_leaves_a_line_and_the_last_one_is_not_yet_all() -> None:
         seconds=2.0,
         state=lambda: None,
     )
-    line = Progress().update(end)
+
+
+def test_an_epoch_leaves_a_line_and_the_last_one_is_not_yet_all() -> None:
+    line = Progress().update(ended(10))
     assert line.percent == 99
-    assert line.text == "epoch 2/2  loss 0.5000  held out: accuracy 0.7500  lr 0.1  2.0 s"
+    assert line.text == "epoch 10/10  loss 0.5000  held out: accuracy 0.7500  lr 0.1  2.0 s"
 
 
 def test_long_preparations_are_told_in_quarters() -> None:

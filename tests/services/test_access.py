@@ -30,6 +30,8 @@ def test_a_token_given_by_the_operator_works_beside_the_others(db):
     users, keys = Users(db=db), Keys(db=db)
     first = users.welcome("bob", "")
     assert users.welcome("bob", "a-token-of-my-own") is None
+    with pytest.raises(InvalidRequest, match="'bob'"):
+        users.welcome("eve", "a-token-of-my-own")
     assert {keys.identify(t).user_id for t in (first, "a-token-of-my-own")} == {"bob"}
 
 

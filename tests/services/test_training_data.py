@@ -4,6 +4,7 @@ import pytest
 
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.structs import to_struct
+from lehr.services.selection import selects
 from lehr.services.training_data import Reader, labels_of
 from lehr.store import annotations, inputs
 from lehr.store.inputs import NewInput
@@ -81,6 +82,19 @@ def test_a_search_may_ask_for_concepts_and_metadata(db, blobs, source):
     old = r.Search()
     old.query.ands.add().input.data.concepts.add(id="dog", value=1)
     assert set(read(db, blobs, source, train_search=old)) == {"dog1"}
+
+
+def test_what_one_filter_asks_of_annotations_one_annotation_must_have():
+    class Item:
+        annotations = (label("cat", split="train"), label("dog", split="test"))
+
+    def both(concept_id, split):
+        made = search(split=split)
+        made.query.filters[0].annotation.data.concepts.add(id=concept_id, value=1)
+        return selects(made, Item())
+
+    assert both("cat", "train")
+    assert not both("cat", "test")
 
 
 def test_a_concept_said_to_be_both_is_true_and_regions_do_not_speak_for_the_picture():

@@ -105,14 +105,11 @@ class Files:
     def _read_image(self, request: Request) -> Response:
         path = request.path_params
         ref = AppRef(path["user"], path["app"])
-        if "signature" in request.query_params:
-            self.signer.check(request.url.path, request.url.query)
-        else:
-            found = self.identify(request.headers.get("authorization", "").rpartition(" ")[2])
-            if found.user_id != ref.user_id or found.app not in (None, ref):
-                raise NotFound(f"There is no image {path['sha']!r}.")
-            if missing_scopes(RPCS["GetInput"], found.key.scopes):
-                raise MissingScope("An input's image needs the scopes of GetInput, which this key lacks.")
+        found = self.identify(request.headers.get("authorization", "").rpartition(" ")[2])
+        if found.user_id != ref.user_id or found.app not in (None, ref):
+            raise NotFound(f"There is no image {path['sha']!r}.")
+        if missing_scopes(RPCS["GetInput"], found.key.scopes):
+            raise MissingScope("An input's image needs the scopes of GetInput, which this key lacks.")
         hosted = self.media.find(ref, path["sha"], path["size"])
         return Response(
             self.blobs.read(hosted.sha),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lehr.learn.events import EpochEnded, Event, Noted, Preparing, Stepped
 
-_MEMORY = 0.98
-"""Weight of the past in the running mean of seconds per step."""
+_WINDOW = 100
+"""Steps over which the speed is taken; evaluations and checkpoints between them count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,8 @@ class Progress:
     """Feed it every event of one run, in order."""
 
     clock: Callable[[], float] = time.monotonic
-    _last: float | None = field(default=None, init=False)
-    _seconds_per_step: float | None = field(default=None, init=False)
+    _timed: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_WINDOW), init=False)
+    """(time, step) of the last steps."""
     _stage: tuple[str, int] = field(default=("", -1), init=False)
     _line: Line = field(default=Line(percent=0, seconds_left=None, text=None), init=False)
 
@@ -42,10 +43,9 @@ class Progress:
             case Noted():
                 text = event.text
             case Stepped():
-                self._time_step()
+                self._timed.append((self.clock(), event.step))
                 text = None
             case EpochEnded():
-                self._last = None  # evaluation is no step
                 text = epoch_text(event)
         if isinstance(event, Stepped | EpochEnded):
             self._line = self._at(event.step, event.num_steps)
@@ -53,16 +53,12 @@ class Progress:
         return self._line
 
     def _at(self, step: int, num_steps: int) -> Line:
-        left = None if self._seconds_per_step is None else round(self._seconds_per_step * (num_steps - step))
+        left = None if len(self._timed) < 2 else round(self._seconds_per_step() * (num_steps - step))
         return Line(percent=min(99, 100 * step // num_steps), seconds_left=left, text=None)
 
-    def _time_step(self) -> None:
-        now = self.clock()
-        if self._last is not None:
-            seconds = now - self._last
-            known = self._seconds_per_step
-            self._seconds_per_step = seconds if known is None else _MEMORY * known + (1 - _MEMORY) * seconds
-        self._last = now
+    def _seconds_per_step(self) -> float:
+        (began, first), (ended, last) = self._timed[0], self._timed[-1]
+        return (ended - began) / (last - first)
 
     def _stage_text(self, event: Preparing) -> str | None:
         """At the beginning of a stage and at every quarter of it."""

@@ -95,7 +95,8 @@ class Models:
         """Deletes models with all their versions, and stops their jobs. An empty list deletes nothing."""
         with self.db.write() as tx:
             if everything:
-                ids = [model.id for model in model_rows.page(tx, ref, page=1, per_page=10_000, filters=ModelFilter())]
+                all_of_them = model_rows.count(tx, ref, ModelFilter()) or 1
+                ids = [m.id for m in model_rows.page(tx, ref, page=1, per_page=all_of_them, filters=ModelFilter())]
             for model_id in ids:
                 self.queue.cancel_under(tx, f"{ref.user_id}/{ref.app_id}/{model_id}/")
             gone = model_rows.delete(tx, ref, ids)

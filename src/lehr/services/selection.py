@@ -6,7 +6,7 @@ their negations. Anything else (ranks, geo, …) is refused when the training is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.message import Message
 
@@ -63,24 +63,24 @@ def _input_matches(wanted: resources_pb2.Input, item: Item, dataset_ids: Sequenc
         have, want = from_struct(item.input.data.metadata), from_struct(wanted.data.metadata)
         if not any(_contains(have.get(name), value) for name, value in want.items()):
             return False
-    return not wanted.data.concepts or _has_concepts(wanted.data.concepts, item)
+    return _has_concepts(wanted.data.concepts, item.annotations)
 
 
 def _annotations_match(wanted: resources_pb2.Annotation, item: Item) -> bool:
-    if wanted.data.concepts and not _has_concepts(wanted.data.concepts, item):
-        return False
-    if not wanted.HasField("annotation_info"):
+    """One and the same annotation must have all that is asked."""
+    if not wanted.data.concepts and not wanted.HasField("annotation_info"):
         return True
-    want = from_struct(wanted.annotation_info)
-    return any(_contains(from_struct(have.annotation_info), want) for have in item.annotations)
+    info = from_struct(wanted.annotation_info)
+    return any(
+        _contains(from_struct(have.annotation_info), info) and _has_concepts(wanted.data.concepts, [have])
+        for have in item.annotations
+    )
 
 
-def _has_concepts(wanted: Sequence[resources_pb2.Concept], item: Item) -> bool:
-    """Concepts inside one filter are OR-ed."""
-    have = {
-        (concept.id, concept.value >= 0.5) for annotation in item.annotations for concept in annotation.data.concepts
-    }
-    return any((concept.id or concept.name, concept.value >= 0.5) in have for concept in wanted)
+def _has_concepts(wanted: Sequence[resources_pb2.Concept], annotations: Iterable[resources_pb2.Annotation]) -> bool:
+    """Concepts inside one filter are OR-ed; none asks for nothing."""
+    have = {(concept.id, concept.value >= 0.5) for annotation in annotations for concept in annotation.data.concepts}
+    return not wanted or any((concept.id or concept.name, concept.value >= 0.5) in have for concept in wanted)
 
 
 def _contains(have: object, want: object) -> bool:

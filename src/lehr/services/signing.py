@@ -1,4 +1,4 @@
-"""Expiring signed addresses for what a client fetches by plain HTTP without a key: training logs, hosted images."""
+"""Expiring signed addresses for what a client fetches by plain HTTP without a key: training logs."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lehr.errors import NotFound
+from lehr.errors import InvalidRequest, NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import checked_id, new_id
 from lehr.store import keys as key_rows
@@ -40,11 +40,14 @@ class Users:
         """Makes the first user and personal access token. Returns the token only when it was generated just now.
 
         A `token` given by the operator is accepted from then on, beside those made before. One is generated for a user
-        without any key, who could not come in otherwise.
+        without any key, who could not come in otherwise. Raises InvalidRequest for a token that is another user's.
         """
         with self.db.write() as tx:
             self._ensure(tx, user_id)
-            if token and key_rows.find(tx, token) is None:
+            known = key_rows.find(tx, token) if token else None
+            if known is not None and known.user_id != user_id:
+                raise InvalidRequest(f"LEHR_PAT is a token of user {known.user_id!r}, not of {user_id!r}: give another.")
+            if token and known is None:
                 self._add_token(tx, user_id, token, "given as LEHR_PAT")
             elif not token and not key_rows.page(tx, user_id, page=1, per_page=1):
                 token = key_rows.new_secret()
