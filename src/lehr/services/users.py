@@ -46,7 +46,7 @@ class Users:
             self._ensure(tx, user_id)
             known = key_rows.find(tx, token) if token else None
             if known is not None and known.user_id != user_id:
-                raise InvalidRequest(f"LEHR_PAT is a token of user {known.user_id!r}, not of {user_id!r}: give another.")
+                raise InvalidRequest(f"LEHR_PAT is user {known.user_id!r}'s, not {user_id!r}'s: give another.")
             if token and known is None:
                 self._add_token(tx, user_id, token, "given as LEHR_PAT")
             elif not token and not key_rows.page(tx, user_id, page=1, per_page=1):

@@ -55,8 +55,12 @@ def bare_environment(**more: str) -> dict[str, str]:
 
 
 def die_with_parent(parent: int) -> None:
-    """In the child: end when the parent does (at once, if it has by now), ignore its Ctrl-C, gain no privileges."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In the child: end when the parent does (at once, if it has by now), gain no privileges.
+
+    Ctrl-C and SIGTERM often go to a whole group of processes: the parent alone decides what they mean for its children.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
