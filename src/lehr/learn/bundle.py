@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from lehr.errors import LehrError
-from lehr.learn.metrics import detection
+from lehr.learn.metrics import detection, embedding
 from lehr.learn.metrics.classification import Evaluation
 from lehr.learn.metrics.detection import DetectorEvaluation
+from lehr.learn.metrics.embedding import EmbeddingEvaluation
 from lehr.learn.openvino_form import CHUNK, ONNX_FILE, OPENVINO_FILE, OpenvinoNet, cpu_precision, export
 from lehr.learn.preprocessing import Preprocessing
 from lehr.learn.views import averaged
@@ -74,7 +75,9 @@ class Bundle:
     """All of model.json."""
 
 
-AnyEvaluation = Evaluation | DetectorEvaluation
+AnyEvaluation = Evaluation | DetectorEvaluation | EmbeddingEvaluation
+_KINDS: Mapping[str, type[AnyEvaluation]] = {detection.KIND: DetectorEvaluation, embedding.KIND: EmbeddingEvaluation}
+"""What evaluation.json says it is; nothing: of a classifier."""
 
 
 def write_bundle(recipe: Recipe, data: Data, state: State, evaluation: AnyEvaluation | None, folder: Path) -> Bundle:
@@ -127,7 +130,7 @@ def read_evaluation(folder: Path) -> AnyEvaluation | None:
     if not path.is_file():
         return None
     values = json.loads(path.read_text())
-    return (DetectorEvaluation if values.get("kind") == detection.KIND else Evaluation).from_json(values)
+    return _KINDS.get(values.get("kind"), Evaluation).from_json(values)
 
 
 def _write_weights(net: nn.Module, folder: Path) -> None:
@@ -183,7 +186,7 @@ def _exported(net: nn.Module, recipe: Recipe, data: Data, folder: Path) -> Expor
     from lehr.learn.serving_net import ServingNet
 
     return _ExportedCrops(
-        net=ServingNet(net, recipe.preprocessing, recipe.activation),
+        net=ServingNet(net, recipe.preprocessing, recipe.served_activation),
         side=recipe.preprocessing.side,
         pictures=_compared_pictures(recipe, data),
         folder=folder,
@@ -248,7 +251,7 @@ def _details(recipe: Recipe, data: Data, state: State, evaluation: AnyEvaluation
         "concepts": list(recipe.problem.concepts),
         "net": {"name": recipe.net.name, "arguments": dict(recipe.net.arguments)},
         "output": recipe.output,
-        "activation": recipe.activation,
+        "activation": recipe.served_activation,
         "preprocessing": recipe.preprocessing.to_json(),
         "thresholds": evaluation.thresholds if evaluation else {},
         "metrics": evaluation.summary() if evaluation else {},

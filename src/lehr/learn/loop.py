@@ -20,9 +20,11 @@ from torch import nn
 
 from lehr.errors import TrainingStopped
 from lehr.learn.checkpoint import State
+from lehr.learn.continuation import continue_from
 from lehr.learn.data.dataset import Data
 from lehr.learn.data.sampler import Stream, epoch_batches
 from lehr.learn.events import EpochEnded, Event, Noted, Stepped
+from lehr.learn.memory_limit import check_memory
 from lehr.learn.optim import Lookahead, make_optimiser, optimiser_tensors, restore_optimiser, set_lr
 from lehr.learn.recipe import Learner, Recipe
 
@@ -34,12 +36,17 @@ def train(recipe: Recipe, data: Data, resume: State | None = None) -> Iterator[E
 
     Stop by not asking for more. `resume` is the state of any earlier event of the same recipe and data.
     Sets this process's thread count and seeds torch's generator at every step.
-    Raises TrainingStopped when the loss is no longer finite, or when `resume` belongs to another training.
+    Raises TrainingStopped when a batch cannot fit into the memory, when the loss is no longer finite, or when `resume`
+    belongs to another training.
     """
     device = recipe.problem.device
     device.prepare()
     yield from (Noted(text=notice) for notice in _notices(recipe, data, resume))
-    learner = yield from recipe.begin(recipe, data, resume is None)
+    earlier = recipe.problem.earlier
+    learner = yield from recipe.begin(recipe, data, resume is None and earlier is None)
+    if earlier and resume is None:
+        yield Noted(text=continue_from(earlier, learner, recipe))
+    check_memory(recipe, learner, data)
     run = _Run.of(recipe, learner, resume)
     stream = _stream(recipe, data)
     sizes = epoch_batches(recipe.items_per_epoch, recipe.batch_size)

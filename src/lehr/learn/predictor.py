@@ -11,7 +11,7 @@ import numpy as np
 from lehr.learn.bundle import Bundle, read_bundle
 from lehr.learn.detection.predictor import DetectionPredictor, load_detector
 from lehr.learn.openvino_form import CHUNK, OpenvinoNet, cpu_precision
-from lehr.learn.views import averaged
+from lehr.learn.views import averaged, unit
 
 _TORCH_CHUNK_CUDA = 128
 
@@ -65,7 +65,8 @@ class Predictor:
     def predict(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [K] per picture, in order. `pixels`: uint8 [H, W, 3] each, of any size (resized here if need be)."""
         pictures = [self.bundle.preprocessing.crops(picture) for picture in pixels]
-        return averaged(self.run, pictures, self.chunk)
+        outputs = averaged(self.run, pictures, self.chunk)
+        return unit(outputs) if self.output == "embedding" else outputs
 
 
 def _has_cuda() -> bool:

@@ -68,3 +68,8 @@ class Preprocessing:
 def with_mirrors(views: tuple[View, ...]) -> tuple[View, ...]:
     """Each view, and each view mirrored."""
     return views + tuple(View(position=view.position, is_mirrored=True) for view in views)
+
+
+def crop_side(image_size: int) -> int:
+    """Seven eighths of the shorter side, in whole multiples of 8: 224 for 256."""
+    return 8 * round(0.875 * image_size / 8)

@@ -22,3 +22,7 @@ class Problem:
     device: Device
     weights: Path | None = None
     """Folder of extra pretrained weights."""
+    base: Path | None = None
+    """Folder of a trained model whose base this training begins with."""
+    earlier: Path | None = None
+    """Folder of an earlier model of the same template, which this training continues."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,7 +37,14 @@ class Learner(Protocol):
         ...
 
     def whole(self) -> nn.Module:
-        """The network that predicts: normalised float32 [N, 3, S, S] -> logits [N, K]."""
+        """The network that predicts: normalised float32 [N, 3, S, S] -> logits [N, K], or what `Recipe.output` says."""
+        ...
+
+    def take_over(self, tensors: Mapping[str, torch.Tensor], rows: Sequence[int | None]) -> None:
+        """Begins with the tensors of an earlier model of the same template instead of fresh ones.
+
+        `rows`: for each concept its number in the earlier model, None where it is new there.
+        """
         ...
 
 
@@ -93,12 +100,19 @@ class Recipe:
     seed: int = 0
     is_balanced: bool = False
     """Draw equally from every concept."""
+    output: str = "probabilities"
+    """What the finished network gives: "probabilities", "embedding" or "detections"."""
     is_averaged: bool = False
     """Lookahead: the weights follow a slow average of themselves, see optim.py."""
     notices: tuple[str, ...] = ()
     """What the person should know before the training begins."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where pretrained weights came from: name, licence, hash."""
+
+    @property
+    def served_activation(self) -> str:
+        """What follows the finished network: its activation, or "none" where it gives something finished."""
+        return self.activation if self.output == "probabilities" else "none"
 
     @property
     def items_per_epoch(self) -> int:

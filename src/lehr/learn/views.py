@@ -22,3 +22,8 @@ def averaged(
     outputs_NK = np.concatenate([run(crops_NSSC[start : start + step]) for start in range(0, len(crops_NSSC), step)])
     borders = np.cumsum([len(picture) for picture in pictures])[:-1]
     return [part.mean(axis=0, dtype=np.float32) for part in np.split(outputs_NK, borders)]
+
+
+def unit(vectors: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Each vector brought to length 1: the mean of several embeddings is shorter."""
+    return [vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in vectors]

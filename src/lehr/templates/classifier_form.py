@@ -20,14 +20,11 @@ DETECTOR_KNOBS = {
 }
 
 
-class ClassifierForm(Form):
-    """Shared by all classifiers; a template redeclares what differs and adds its own."""
+class TrainingForm(Form):
+    """Shared by all that learn from labelled pictures; a template redeclares what differs and adds its own."""
 
     meaningless: ClassVar[Mapping[str, str]] = DETECTOR_KNOBS
 
-    logreg: int = knob(1, minimum=0, maximum=1, step=1)
-    """Whether to use sigmoid units (logreg=1: several concepts may be true of a picture) or softmax (logreg=0: exactly
-    one is, and the probabilities sum to 1)."""
     image_size: int = knob(256, minimum=32, maximum=1024, step=16)
     """Size of the training images: their shorter side in pixels. Smaller is faster, larger shows more detail."""
     batch_size: int = knob(64, minimum=1, maximum=128, step=1)
@@ -74,14 +71,31 @@ class ClassifierForm(Form):
             return self.flip_probability
         return 0.5 if self.average_horizontal_flips else 0.0
 
-    @property
-    def activation(self) -> str:
-        """ "sigmoid" or "softmax"."""
-        return "sigmoid" if self.logreg else "softmax"
-
     def step_schedule(self, init_epochs: int, step_epochs: int) -> Schedule:
         """The schedule of the two knobs, where they are not set with the given values."""
         init = self.init_epochs or init_epochs
         step = self.step_epochs or step_epochs
         decay = default_decay(self.num_epochs, init, step) if self.lrate_decay is None else self.lrate_decay
         return Steps(init_epochs=init, step_epochs=step, decay=decay)
+
+
+class ActivationKnob(Form):
+    """How concepts exclude one another; not for those that are trained by angles."""
+
+    logreg: int = knob(1, minimum=0, maximum=1, step=1)
+    """Whether to use sigmoid units (logreg=1: several concepts may be true of a picture) or softmax (logreg=0: exactly
+    one is, and the probabilities sum to 1)."""
+
+    @property
+    def is_exclusive(self) -> bool:
+        """True if exactly one concept is true of a picture."""
+        return self.logreg == 0
+
+    @property
+    def activation(self) -> str:
+        """ "sigmoid" or "softmax"."""
+        return "sigmoid" if self.logreg else "softmax"
+
+
+class ClassifierForm(TrainingForm, ActivationKnob):
+    """Shared by all classifiers."""

@@ -6,21 +6,18 @@ defaults: accuracy 0.939, 30 s of which the head takes one (2 cores of an AMD EP
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from lehr.hyperparameters import knob, resolved_lrate
-from lehr.templates.classifier_form import DETECTOR_KNOBS, ClassifierForm
+from lehr.templates.classifier_form import ClassifierForm
 from lehr.templates.template import Template
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from lehr.learn.learners.pixels import PixelLearner, Preparation
+    from lehr.learn.base_weights import BaseWeights
     from lehr.learn.problem import Problem
     from lehr.learn.recipe import BeginLearning, Recipe
 
-_BASE = "tf_efficientnet_lite0"
+BASE = "tf_efficientnet_lite0"
 _MAX_GRADIENT_NORM = 1.0
 """When fine-tuning: pictures unlike photographs make the first gradients hundreds of times longer, and it diverges."""
 _HEAD_WEIGHT_DECAY = 1e-2
@@ -30,35 +27,35 @@ _HEAD_WEIGHT_DECAY = 1e-2
 class LiteForm(ClassifierForm):
     """Few knobs matter: num_epochs, and base_gradient_multiplier to fine-tune."""
 
-    meaningless: ClassVar[Mapping[str, str]] = {
-        **DETECTOR_KNOBS,
-        "pretrained_weights": "the base is always the one that comes with Lehr",
-    }
-
     base_gradient_multiplier: float = knob(0.0, minimum=0.0, maximum=10.0)
     """Learning rate of the pretrained base, as a multiple of the head's. 0 freezes the base: its features are computed
     once and training takes seconds. With 0.1 to 1 the whole network is fine-tuned, from the frozen solution on."""
     image_size: int = knob(256, minimum=32, maximum=1024, step=16)
     """Size of the training images: their shorter side in pixels; the network sees crops of seven eighths of it."""
+    pretrained_weights: str | None = knob(None, placeholder="the base that comes with Lehr")
+    """Start from the base of a trained model of yours, "model_id" or "model_id/version_id", instead of the one that
+    comes with Lehr. Only models of Lehr_Lite have a base of this kind."""
     per_item_lrate: float | None = knob(0.0003125, minimum=0.0)
     """Learning rate per item: lrate = batch_size * per_item_lrate."""
 
 
 def recipe(form: LiteForm, problem: Problem) -> Recipe:
     """Frozen (features cached, head trained) or fine-tuned (head solved first, then everything)."""
-    from lehr.learn.preprocessing import BOTH_ENDS, CENTER, Preprocessing, with_mirrors
+    from lehr.learn.base_weights import choose_base
+    from lehr.learn.preprocessing import BOTH_ENDS, CENTER, Preprocessing, crop_side, with_mirrors
     from lehr.learn.recipe import Descent, Net, Recipe
 
+    weights = choose_base(form.pretrained_weights, BASE, problem)
     views = BOTH_ENDS if form.inference_crop_type == "sorta2" else CENTER
     return Recipe(
         template=TEMPLATE.name,
         form=form.model_dump(),
         problem=problem,
         net=Net(name="lite", arguments={"num_concepts": len(problem.concepts)}),
-        begin=_begin(form),
+        begin=_begin(form, weights),
         preprocessing=Preprocessing(
             image_size=form.image_size,
-            side=8 * round(0.875 * form.image_size / 8),
+            side=crop_side(form.image_size),
             views=with_mirrors(views) if form.average_horizontal_flips else views,
         ),
         activation=form.activation,
@@ -75,39 +72,20 @@ def recipe(form: LiteForm, problem: Problem) -> Recipe:
         test_freq=form.test_freq,
         seed=form.seed,
         is_balanced=form.balanced_sampling,
-        provenance={"name": _BASE},
+        provenance=weights.to_json(),
     )
 
 
-def _begin(form: LiteForm) -> BeginLearning:
+def _begin(form: LiteForm, weights: BaseWeights) -> BeginLearning:
     from lehr.learn.data.crops import Augmentation
-    from lehr.learn.learners.features import feature_learning
+    from lehr.learn.learners.features import feature_learning, probed
     from lehr.learn.learners.pixels import pixel_learning
+    from lehr.learn.preprocessing import crop_side
 
     if form.base_gradient_multiplier == 0:
-        return feature_learning
-    side = 8 * round(0.875 * form.image_size / 8)
-    augmentation = Augmentation(side=side, flip_probability=form.training_flip_probability)
-    return pixel_learning(augmentation, _probed, freezes_norms=True)
-
-
-def _probed(net: nn.Module, learner: PixelLearner) -> Preparation:
-    """Pretrained base, and the head that is best on its features: fine-tuning starts from there (arXiv 2202.10054)."""
-    from lehr.learn.events import Noted
-    from lehr.learn.learners.features import learner_on
-    from lehr.learn.weights import load_pretrained
-
-    recipe = learner.recipe
-    provenance = load_pretrained(net.base, _BASE)  # type: ignore[arg-type]
-    probe = yield from learner_on(net, provenance.sha256, recipe, learner.data)
-    probe.begin_at_priors()
-    probe.solve()
-    probe.whole()
-    figures = probe.judge() if learner.data.num_held_out else {}
-    if "accuracy" in figures:
-        yield Noted(
-            text=f"Before fine-tuning, the head alone reaches accuracy {figures['accuracy']:.3f} on held-out items."
-        )
+        return feature_learning(weights)
+    augmentation = Augmentation(side=crop_side(form.image_size), flip_probability=form.training_flip_probability)
+    return pixel_learning(augmentation, probed(weights), norms="frozen")
 
 
 TEMPLATE = Template(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lehr.hyperparameters import Form
+from lehr.learn.bundle import read_bundle
 from lehr.learn.data.order import DataOrder
+from lehr.templates.embedder_form import UnseenKnob
 
 if TYPE_CHECKING:
     from lehr.learn.problem import Problem
@@ -35,14 +38,20 @@ class Template:
     aliases: tuple[str, ...] = ()
     """Other spellings that clients have used."""
     is_recommended: bool = False
+    follows_base: bool = False
+    """Its pictures are as large as those of the trained model that it builds on."""
 
-    def data_order(self, form: Form, concepts: Sequence[str], closed_environment: bool = False) -> DataOrder:
-        """What a training with this form wants from its data."""
+    def data_order(
+        self, form: Form, concepts: Sequence[str], closed_environment: bool = False, base: Path | None = None
+    ) -> DataOrder:
+        """What a training with this form, on the trained model in the folder `base` if any, wants from its data."""
+        follows = base if self.follows_base else None
         return DataOrder(
             concepts=tuple(concepts),
-            image_size=form.image_size,  # type: ignore[attr-defined]
+            image_size=read_bundle(follows).preprocessing.image_size if follows else form.image_size,  # type: ignore
             needs_boxes=self.model_type == "visual-detector",
-            exclusive=getattr(form, "logreg", 1) == 0,
+            exclusive=getattr(form, "is_exclusive", False),
             closed_environment=closed_environment,
+            unseen_share=form.unseen_share(len(concepts)) if isinstance(form, UnseenKnob) else 0.0,
             invalid_data_tolerance_percent=getattr(form, "invalid_data_tolerance_percent", 5.0),
         )

@@ -163,7 +163,7 @@ def _labelled(order: DataOrder, pack: Pack, items: tuple[Item, ...], unreadable:
 def _carries(targets_NK: np.ndarray, order: DataOrder, concepts: Sequence[str]) -> np.ndarray:
     """bool [N]: True for items that carry one of the concepts."""
     columns = [order.concepts.index(concept) for concept in concepts]
-    return targets_NK[:, columns].any(axis=1)
+    return np.any(targets_NK[:, columns], axis=1)
 
 
 def _with_something_to_train(is_held_N: np.ndarray, targets_NK: np.ndarray) -> np.ndarray:
@@ -190,8 +190,8 @@ def _findings(data: Data) -> list[Finding]:
         findings.insert(0, Finding(kind="unreadable", text=text, item_ids=tuple(data.unreadable)))
     if data.unseen:
         text = (
-            f"{len(data.unseen)} of {len(data.order.concepts)} concepts are kept out of the training, to measure how well "
-            f"the embedding tells apart what it has never seen: {', '.join(data.unseen[:10])}"
+            f"{len(data.unseen)} of {len(data.order.concepts)} concepts are kept out of the training, to measure how "
+            f"well the embedding tells apart what it has never seen: {', '.join(data.unseen[:10])}"
             f"{', …' * (len(data.unseen) > 10)}. With unseen_concepts 0 all of them train."
         )
         findings.append(Finding(kind="unseen", text=text, concepts=data.unseen))

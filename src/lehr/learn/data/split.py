@@ -59,3 +59,18 @@ def _rank(items: Sequence[Item], rows: Sequence[int]) -> str:
     """The content hash is hashed once more: clients may have sorted by it."""
     lowest = min(items[row].sha256 for row in rows)
     return hashlib.sha256(f"held out {lowest}".encode()).hexdigest()
+
+
+def unseen_concepts(items: Sequence[Item], concepts: Sequence[str], share: float) -> tuple[str, ...]:
+    """The given share of the concepts, chosen by the hash of their ids among those that two items or more carry.
+
+    At least one other concept is left to train on.
+    """
+    frequency = Counter(concept for item in items for concept in item.positives)
+    able = sorted((concept for concept in concepts if frequency[concept] > 1), key=_unseen_rank)
+    count = min(round(share * len(concepts)), len(able) - 1)
+    return tuple(sorted(able[: max(count, 0)]))
+
+
+def _unseen_rank(concept: str) -> str:
+    return hashlib.sha256(f"unseen {concept}".encode()).hexdigest()

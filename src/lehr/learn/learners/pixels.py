@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from lehr.learn.continuation import with_rows_of
 from lehr.learn.data.crops import Augmentation, View
 from lehr.learn.data.dataset import Data
 from lehr.learn.data.images import Images
@@ -16,7 +19,9 @@ from lehr.learn.data.normalise import normalised
 from lehr.learn.device import Device
 from lehr.learn.events import Noted, Preparing
 from lehr.learn.losses.by_activation import Loss, activated, loss_of
+from lehr.learn.losses.multi_label import prior_logits
 from lehr.learn.metrics.classification import quick_metrics
+from lehr.learn.nets.backbone import batchnorms
 from lehr.learn.nets.catalogue import build
 from lehr.learn.recipe import BeginLearning, Recipe
 
@@ -24,8 +29,12 @@ Preparation = Generator[Preparing | Noted, None, None]
 Begin = Callable[[nn.Module, "PixelLearner"], Preparation]
 """(fresh network, its learner) -> gives it good first weights: pretrained, whitened, probed, …"""
 
+Norms = Literal["by batch", "frozen", "live", "settling"]
+
 _TOO_SMALL_FOR_NORMS = 8
 _JUDGED_BATCH = 64
+_FORGETTING = 0.1
+"""Weight of a batch in the running statistics of norms."""
 
 
 class PixelLearner:
@@ -37,16 +46,29 @@ class PixelLearner:
         self.device: Device = recipe.problem.device
         self.images = Images(data.pack, self.device)
         self.targets_NK = torch.from_numpy(data.targets_NK).to(self.device.name)
+        self.norms: list[_BatchNorm] = []
+        """Whose running statistics are to settle quickly: see `settle_norms`."""
 
     def loss(self, indices: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
         """As Learner.loss."""
-        chosen_B = self.data.train_indices[indices]
-        crops = self.augmentation.draw(self.data.pack, self.data.rows_N[chosen_B], generator)
-        x_BCSS = normalised(self.images.crops(crops), self.recipe.preprocessing)
-        targets_BK = self.targets_NK[torch.from_numpy(chosen_B).to(self.device.name)]
+        settle_norms(self.norms)
+        return self.loss_of_crops(*self.drawn(indices, generator))
+
+    def loss_of_crops(self, x_BCSS: torch.Tensor, targets_BK: torch.Tensor) -> torch.Tensor:
+        """Mean loss of normalised crops."""
         with self.device.autocast():
             logits_BK = self.net(x_BCSS)
         return self.loss_of_logits(logits_BK, targets_BK)
+
+    def drawn(self, indices: np.ndarray, generator: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Random crops of training items, normalised float [B, 3, S, S], and their targets, float32 [B, K].
+
+        A lone picture is drawn twice: live norms need two values of everything.
+        """
+        chosen_B = self.data.train_indices[np.repeat(indices, 2) if len(indices) == 1 else indices]
+        crops = self.augmentation.draw(self.data.pack, self.data.rows_N[chosen_B], generator)
+        x_BCSS = normalised(self.images.crops(crops), self.recipe.preprocessing)
+        return x_BCSS, self.targets_NK[torch.from_numpy(chosen_B).to(self.device.name)]
 
     def judge(self) -> Mapping[str, float]:
         """As Learner.judge; one centred look at each held-out picture."""
@@ -60,6 +82,10 @@ class PixelLearner:
     def whole(self) -> nn.Module:
         """As Learner.whole."""
         return self.net
+
+    def take_over(self, tensors: Mapping[str, torch.Tensor], rows: Sequence[int | None]) -> None:
+        """As Learner.take_over."""
+        self.net.load_state_dict(with_rows_of(tensors, self.net.state_dict(), rows))
 
     def logits(self, net: nn.Module, indices: np.ndarray, view: View) -> torch.Tensor:
         """float32 [N, K] of one view of the given items (of all items, not only the training ones)."""
@@ -75,25 +101,59 @@ class PixelLearner:
 
 
 def pixel_learning(
-    augmentation: Augmentation, begin: Begin, *, smoothing: float = 0.0, freezes_norms: bool = False
+    augmentation: Augmentation,
+    begin: Begin,
+    *,
+    smoothing: float = 0.0,
+    norms: Norms = "by batch",
+    adapt: Callable[[nn.Module, Recipe], object] = lambda net, recipe: None,
+    learner_type: type[PixelLearner] = PixelLearner,
 ) -> BeginLearning:
     """The `begin` of a recipe that trains the whole network; the function `begin` here gives it its first weights.
 
-    `freezes_norms` keeps a pretrained base's statistics, which a few small batches of other pictures would only spoil.
+    `norms`: "frozen" keeps a pretrained base's statistics, on which a head was solved and which a few small batches of
+    other pictures would only spoil; "live" gathers them as usual; "settling" is for random weights, see `settle_norms`;
+    "by batch" is "frozen" for batches of fewer than 8 pictures, else "live". `adapt` sets the network's switches, at a
+    resumed start too.
     """
 
     def begin_learning(recipe: Recipe, data: Data, is_fresh: bool) -> Generator[Preparing | Noted, None, PixelLearner]:
         torch.manual_seed(recipe.seed)
         net = build(recipe.net.name, recipe.net.arguments)
         net = net.to(recipe.problem.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        learner = PixelLearner(net, recipe, data, augmentation, loss_of(recipe.activation, smoothing))
-        if freezes_norms or recipe.batch_size < _TOO_SMALL_FOR_NORMS:
-            _freeze_norms(net)
+        learner = learner_type(net, recipe, data, augmentation, loss_of(recipe.activation, smoothing))
+        adapt(net, recipe)
+        if norms == "settling":
+            learner.norms = [norm for norm in batchnorms(net) if norm.track_running_stats]
+            for norm in learner.norms:
+                norm.momentum = None
+        elif norms == "frozen" or (norms == "by batch" and recipe.batch_size < _TOO_SMALL_FOR_NORMS):
+            _freeze_norms(getattr(net, "base", net))  # what follows a base is new
         if is_fresh:
             yield from begin(net, learner)
         return learner
 
     return begin_learning
+
+
+def at_priors(net: nn.Module, learner: PixelLearner) -> Preparation:
+    """Random weights, and of each concept the bias that makes it as probable as it is frequent."""
+    problem = learner.recipe.problem
+    if learner.recipe.activation == "sigmoid":
+        with torch.no_grad():
+            net.head.bias.copy_(prior_logits(problem.positives, problem.num_items))  # type: ignore[union-attr, operator]
+    yield from ()
+
+
+def settle_norms(norms: Sequence[_BatchNorm]) -> None:
+    """Makes running statistics plain means of what was seen, until the usual forgetting is slower than that.
+
+    Else the statistics of the first epochs are mostly those of no picture at all, and evaluations are noise.
+    """
+    if norms and norms[0].momentum != _FORGETTING:
+        seen = int(norms[0].num_batches_tracked or 0)
+        for norm in norms:
+            norm.momentum = max(_FORGETTING, 1.0 / (1 + seen))
 
 
 def _freeze_norms(net: nn.Module) -> None:

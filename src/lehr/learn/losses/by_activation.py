@@ -23,5 +23,7 @@ def loss_of(activation: str, smoothing: float = 0.0) -> Loss:
 
 
 def activated(activation: str, logits_NK: torch.Tensor) -> torch.Tensor:
-    """Probabilities, float32 [N, K]."""
+    """Probabilities, float32 [N, K]; with "none" what was given."""
+    if activation == "none":
+        return logits_NK.float()
     return torch.sigmoid(logits_NK.float()) if activation == "sigmoid" else torch.softmax(logits_NK.float(), dim=1)

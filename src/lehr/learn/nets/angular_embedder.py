@@ -32,6 +32,11 @@ class AngularEmbedder(nn.Module):
         self.norm = nn.BatchNorm1d(embeddings_size)
         self.head = ArcFace(embeddings_size, **arcface)
 
+    @property
+    def num_dimensions(self) -> int:
+        """Length of the embedding."""
+        return self.projection.out_features
+
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Embeddings of length 1, [N, embeddings_size]: what a trained embedder gives."""
         return F.normalize(self._embedding(x_NCHW).float(), dim=1)

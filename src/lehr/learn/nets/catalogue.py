@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 NETS = {
     "airbench": "lehr.learn.nets.airbench:Airbench",
     "lite": "lehr.learn.nets.lite:Lite",
+    "classifier": "lehr.learn.nets.classifier:Classifier",
+    "embedder": "lehr.learn.nets.embedder:Embedder",
+    "angular": "lehr.learn.nets.angular_embedder:AngularEmbedder",
+    "embedding_classifier": "lehr.learn.nets.embedding_classifier:EmbeddingClassifier",
+    "detector": "lehr.learn.detection.detector:detector",
 }
 """name -> module:class; the class takes the arguments that model.json keeps, and loads no weights."""
 

@@ -35,3 +35,9 @@ class StandardisedHead(nn.Module):
         weight_KD = self.linear.weight * self.scale
         linear.weight.copy_(weight_KD)
         linear.bias.copy_(self.linear.bias - weight_KD @ self.mean)
+
+    @torch.no_grad()
+    def read_from(self, linear: nn.Linear) -> None:
+        """Computes what `linear` makes of raw features: the inverse of `write_into`."""
+        self.linear.weight.copy_(linear.weight / self.scale)
+        self.linear.bias.copy_(linear.bias + linear.weight @ self.mean)
