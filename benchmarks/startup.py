@@ -38,7 +38,7 @@ def _ready(home: Path) -> float:
 
 def _imports() -> float:
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import lehr.compose"], check=True)
+    subprocess.run([sys.executable, "-c", "import lehr.compose, os; os._exit(0)"], check=True)
     return time.perf_counter() - started
 
 
