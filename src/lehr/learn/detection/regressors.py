@@ -47,8 +47,9 @@ class BoxRegressors(nn.Module):
         cell_P, kind_P = anchor_P // self.per_cell, anchor_P % self.per_cell
         with torch.autocast(tower_NCHW.device.type, enabled=False):  # offsets deserve more than 8 bits
             patches = _patches(tower_NCHW, image_P, cell_P)
-            weight, bias = self._filters()
-            return torch.baddbmm(bias[kind_P, chosen_P, :, None], weight[kind_P, chosen_P], patches[..., None])[..., 0]
+            sets_P = kind_P * self.num_sets + chosen_P
+            weight, bias = (F.embedding(sets_P, filters) for filters in self._filters())
+            return torch.baddbmm(bias[..., None], weight.unflatten(1, (4, -1)), patches[..., None])[..., 0]
 
     def repeat_agnostic(self, weight: Tensor, bias: Tensor) -> None:
         """Start every class's set from a trained class-agnostic layer: weight [4A, C, 3, 3], bias [4A]."""
@@ -59,11 +60,11 @@ class BoxRegressors(nn.Module):
                 ours.copy_(sets.expand(-1, self.num_sets, *sets.shape[2:]).reshape(ours.shape))
 
     def _filters(self) -> tuple[Tensor, Tensor]:
-        """Weight [A, S, 4, 9C] and bias [A, S, 4], float32."""
+        """Weight [A * S, 4 * 9C] and bias [A * S, 4], float32."""
         weight, bias = self.conv.weight, self.conv.bias
         assert bias is not None
-        shape = (self.per_cell, self.num_sets, 4)
-        return weight.float().permute(0, 2, 3, 1).reshape(*shape, -1), bias.float().view(shape)
+        num_filters = self.per_cell * self.num_sets
+        return weight.float().permute(0, 2, 3, 1).reshape(num_filters, -1), bias.float().view(num_filters, 4)
 
 
 def small_convolution(ins: int, outs: int, bias: float = 0.0) -> nn.Conv2d:
@@ -76,13 +77,18 @@ def small_convolution(ins: int, outs: int, bias: float = 0.0) -> nn.Conv2d:
 
 
 def _patches(map_NCHW: Tensor, image_P: Tensor, cell_P: Tensor) -> Tensor:
-    """The 3x3 surroundings of cells, zero outside, float32 [P, 9C]."""
-    columns = map_NCHW.shape[3]
+    """The 3x3 surroundings of cells, zero outside, float32 [P, 9C].
+
+    Read by `embedding`, as the filters are: the gradient of plain indexing is summed in any order on several threads,
+    and a resumed training would not be the same bit for bit.
+    """
+    height, columns = map_NCHW.shape[2:]
     padded_NHWC = F.pad(map_NCHW, (1, 1, 1, 1)).permute(0, 2, 3, 1)
     step = torch.arange(3, device=map_NCHW.device)
     rows_P31 = (cell_P // columns)[:, None, None] + step[:, None]
     columns_P13 = (cell_P % columns)[:, None, None] + step
-    return padded_NHWC[image_P[:, None, None], rows_P31, columns_P13].flatten(1).float()
+    places_P33 = (image_P[:, None, None] * (height + 2) + rows_P31) * (columns + 2) + columns_P13
+    return F.embedding(places_P33, padded_NHWC.reshape(-1, padded_NHWC.shape[3])).flatten(1).float()
 
 
 class Offsets(Protocol):
