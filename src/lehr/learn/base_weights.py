@@ -108,6 +108,15 @@ def choose_base(wanted: str | None, own: str, problem: Problem) -> BaseWeights:
         return BaseWeights(provenance=None, why=error.details.rstrip("."))
 
 
+def check_weights(wanted: str, folder: Path | None, weights: Path | None) -> None:
+    """Before any picture is read: raises InvalidParams when weights that were asked for by name cannot be had.
+
+    `folder` is that of the trained model that is meant, if one is; `weights` that of published ones.
+    """
+    if wanted and wanted != NONE and folder is None:
+        _named(wanted, weights)
+
+
 def scratch_notice(weights: BaseWeights) -> str:
     """What the person must know about a training without pretrained weights."""
     return (

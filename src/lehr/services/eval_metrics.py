@@ -14,6 +14,7 @@ import numpy as np
 
 from lehr.learn.bundle import AnyEvaluation
 from lehr.learn.metrics.detection import DetectorEvaluation
+from lehr.learn.metrics.embedding import EmbeddingEvaluation
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.statuses import status
 from lehr.protocol.structs import Plain, to_value
@@ -46,7 +47,7 @@ def describe(metrics: resources_pb2.EvalMetrics, evaluation: AnyEvaluation, note
 
 
 def _figures(evaluation: AnyEvaluation) -> dict[str, Plain]:
-    if isinstance(evaluation, DetectorEvaluation):
+    if isinstance(evaluation, DetectorEvaluation | EmbeddingEvaluation):
         return dict(evaluation.summary())
     return {
         "num_items": evaluation.num_items,
@@ -69,6 +70,8 @@ def bulky(evaluation: AnyEvaluation) -> resources_pb2.EvalMetrics:
     """Everything that is returned only when it is asked for."""
     if isinstance(evaluation, DetectorEvaluation):
         metrics = detection_metrics.bulky(evaluation)
+    elif isinstance(evaluation, EmbeddingEvaluation):
+        metrics = resources_pb2.EvalMetrics()
     else:
         metrics = _bulky_of_concepts(evaluation)
     metrics.extended_metrics.user_metrics.fields[THRESHOLDS].CopyFrom(to_value(evaluation.thresholds))
@@ -127,6 +130,8 @@ def num_listed(evaluation: AnyEvaluation) -> int:
     """How many entries the test set has: all, unless their message would be too large for published clients."""
     if isinstance(evaluation, DetectorEvaluation):
         return len(detection_metrics.listed_rows(evaluation))
+    if isinstance(evaluation, EmbeddingEvaluation):
+        return 0
     per_concept = (2 * len(entry.concept.encode()) + _CONCEPT_BYTES for entry in evaluation.concepts)
     return min(len(evaluation.rows), max(1, LISTED_BYTES // (_INPUT_BYTES + sum(per_concept))))
 

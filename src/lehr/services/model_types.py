@@ -87,6 +87,26 @@ SHEETS = (
             _range("detection_threshold", DEFAULT_THRESHOLD, 1, 0.01, "Boxes with a score above this are returned."),
         ),
     ),
+    _Sheet(
+        id="visual-embedder",
+        title="Visual Embedder",
+        description="Turn images and video frames into vectors: like images into near ones.",
+        output_fields=("embeddings",),
+        evaluation=resources_pb2.EvaluationType.Value("Undefined"),
+        output_params=(),
+    ),
+    _Sheet(
+        id="embedding-classifier",
+        title="Embedding Classifier",
+        description="Classify images by what an embedder makes of them: trained in seconds on one's own embedder.",
+        output_fields=("concepts",),
+        evaluation=resources_pb2.EvaluationType.Value("Classification"),
+        output_params=(
+            _range("max_concepts", 20, 1000, 1, "How many concepts a prediction returns at most."),
+            _select_concepts(),
+            _range("min_value", 0, 1, 0.01, "Concepts with a lower probability are left out."),
+        ),
+    ),
 )
 
 
@@ -120,7 +140,7 @@ def _model_type(sheet: _Sheet) -> resources_pb2.ModelType:
         creatable=True,
         evaluation_type=sheet.evaluation,
         model_type_fields=[
-            _template_field(templates.of_type(sheet.id)),
+            *_training_fields(templates.of_type(sheet.id)),
             _dataset_field("dataset_id", Field.DATASET_ID, "Train on this dataset; none: on all inputs of the app."),
             _dataset_field(
                 "dataset_version_id", Field.DATASET_VERSION_ID, "Train on this frozen version of the dataset."
@@ -129,6 +149,13 @@ def _model_type(sheet: _Sheet) -> resources_pb2.ModelType:
             *sheet.output_params,
         ],
     )
+
+
+def _training_fields(of_type: Sequence[Template]) -> list[resources_pb2.ModelTypeField]:
+    """The choice of a template; where there is none to choose, the hyperparameters themselves."""
+    if all(template.needs_name for template in of_type):
+        return [_template_field(of_type)]
+    return [_field(f"train_info.params.{knob.name}", knob) for template in of_type for knob in describe(template.form)]
 
 
 def _template_field(of_type: Sequence[Template]) -> resources_pb2.ModelTypeField:

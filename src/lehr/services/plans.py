@@ -31,19 +31,25 @@ class Plan:
     """Empty: all concepts of the app."""
     source: Source
     closed_environment: bool
+    base: str = ""
+    """The trained model, or published weights, that the form names to start from or to build on."""
+    earlier: tuple[str, str] | None = None
+    """(model, version) that this training continues; version "": its newest."""
+
+    @property
+    def needs_embedder(self) -> bool:
+        """Whether the base can only be a visual-embedder of the app."""
+        return self.template.follows_base
 
 
 def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion) -> Plan:
     """Checks a version that is to be trained. Raises InvalidModel or InvalidParams (all problems at once)."""
     params = from_struct(version.train_info.params)
-    name = params.get("template")
-    if not isinstance(name, str) or not name:
-        known = ", ".join(template.name for template in templates.of_type(model_type_id))
-        raise InvalidModel(f"train_info.params.template is missing; for {model_type_id} there are: {known}.")
-    template = templates.find(model_type_id, name)
-    parsed = parse(template.form, _hyperparameters(params, version.output_info, template))
-    if version.train_info.HasField("resume_from_model"):
-        raise InvalidModel("train_info.resume_from_model is not offered yet; leave it out to train from the start.")
+    template = _template(model_type_id, params.get("template"))
+    own = _hyperparameters(params, version.output_info, template)
+    if template.follows_base:
+        own |= _embedder_of(own, version.input_info)
+    parsed = parse(template.form, own)
     return Plan(
         template=template,
         form=parsed.form,
@@ -51,7 +57,61 @@ def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion
         concept_ids=tuple(concept.id for concept in version.output_info.data.concepts),
         source=_source(app, params, version.train_info),
         closed_environment=version.output_info.output_config.closed_environment,
+        base=_base_of(parsed.form),
+        earlier=_earlier(template, version.train_info),
     )
+
+
+def _template(model_type_id: str, name: object) -> Template:
+    """The template named; a model type with one that needs no name has it without."""
+    of_type = templates.of_type(model_type_id)
+    if name:
+        return templates.find(model_type_id, str(name))
+    bare = next((template for template in of_type if not template.needs_name), None)
+    if bare is None:
+        known = ", ".join(template.name for template in of_type)
+        raise InvalidModel(f"train_info.params.template is missing; for {model_type_id} there are: {known}.")
+    return bare
+
+
+def _embedder_of(own: Mapping[str, object], input_info: resources_pb2.InputInfo) -> dict[str, object]:
+    """base_embed_model as text, from wherever clients put it: the parameters first, then input_info."""
+    given = own.get("base_embed_model") or from_struct(input_info.params).get("base_embed_model")
+    if isinstance(given, Mapping):
+        given = "/".join(str(part) for part in _named_in(given) if part)
+    if not given and input_info.HasField("base_embed_model"):
+        model = input_info.base_embed_model
+        given = "/".join(part for part in (model.id, model.model_version.id) if part)
+    return {"base_embed_model": given} if given else {}
+
+
+def _named_in(given: Mapping[str, object]) -> tuple[object, object]:
+    """Model and version id of a model written out as an object."""
+    version = given.get("model_version")
+    inner = version.get("id") if isinstance(version, Mapping) else None
+    return given.get("model_id") or given.get("id"), given.get("model_version_id") or given.get("version_id") or inner
+
+
+def _base_of(form: Form) -> str:
+    given = getattr(form, "base_embed_model", None) or getattr(form, "pretrained_weights", None) or ""
+    return given.strip()
+
+
+def _earlier(template: Template, train_info: resources_pb2.TrainInfo) -> tuple[str, str] | None:
+    """What resume_from_model names. Raises InvalidModel where that has no meaning."""
+    if not train_info.HasField("resume_from_model"):
+        return None
+    model = train_info.resume_from_model
+    if template.follows_base:
+        raise InvalidModel(
+            "train_info.resume_from_model has no meaning for an embedding-classifier, which is solved anew in seconds; "
+            "leave it out."
+        )
+    if not model.id:
+        raise InvalidModel(
+            "train_info.resume_from_model needs the id of a model; its newest version is taken, or the one named."
+        )
+    return model.id, model.model_version.id
 
 
 def _hyperparameters(

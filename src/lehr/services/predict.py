@@ -1,4 +1,4 @@
-"""Predictions: bytes or addresses in, sorted concepts or regions out."""
+"""Predictions: bytes or addresses in, sorted concepts, regions or an embedding out."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ class Predict:
         values = iter(self.predictors.predict(bundle.folder, good) if good else ())
         shown = _shown_model(model)
         outputs = [
-            _failed(shown, item, result)
-            if isinstance(result, LehrError)
-            else _output(shown, item, told(next(values)))
+            _failed(shown, item, result) if isinstance(result, LehrError) else _output(shown, item, told(next(values)))
             for item, result in zip(request.inputs, pixels, strict=True)
         ]
         return service_pb2.MultiOutputResponse(status=_overall(outputs), outputs=outputs)
@@ -144,6 +142,8 @@ def _telling(
 ) -> Callable[[np.ndarray], resources_pb2.Data]:
     """How one picture's outputs become data: concepts of the whole, or regions with theirs."""
     choice = chosen(model, asked)
+    if bundle.output == "embedding":
+        return _embedded
     if bundle.output != "detections":
         return lambda values: resources_pb2.Data(concepts=_concepts(values, bundle.concepts, names, choice))
     asks = (asked.model_version.output_info, asked.output_info)
@@ -155,6 +155,10 @@ def _telling(
         select=choice.select,
     )
     return lambda rows: resources_pb2.Data(regions=regions_of(rows, shown))
+
+
+def _embedded(vector: np.ndarray) -> resources_pb2.Data:
+    return resources_pb2.Data(embeddings=[resources_pb2.Embedding(vector=vector.tolist(), num_dimensions=len(vector))])
 
 
 def _limit(info: resources_pb2.OutputInfo) -> int:

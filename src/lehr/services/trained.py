@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lehr.learn.metrics.detection import DetectorEvaluation
+from lehr.learn.metrics.embedding import EmbeddingEvaluation
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.statuses import status
 from lehr.protocol.structs import Plain, to_struct
 from lehr.services import detection_metrics
 
 if TYPE_CHECKING:
-    from lehr.learn.bundle import Bundle
+    from lehr.learn.bundle import AnyEvaluation, Bundle
     from lehr.learn.data.dataset import Data
-    from lehr.learn.metrics.classification import Evaluation
 
 
 def describe_trained(
-    version: resources_pb2.ModelVersion, bundle: Bundle, evaluation: Evaluation | DetectorEvaluation | None, data: Data
+    version: resources_pb2.ModelVersion, bundle: Bundle, evaluation: AnyEvaluation | None, data: Data
 ) -> None:
     """Fills the version in place."""
     _list_concepts(version, bundle)
@@ -40,10 +40,12 @@ def _list_concepts(version: resources_pb2.ModelVersion, bundle: Bundle) -> None:
             version.output_info.data.concepts.add(id=concept_id, name=concept_id, app_id=version.app_id)
 
 
-def summary_of(evaluation: Evaluation | DetectorEvaluation) -> resources_pb2.MetricsSummary:
+def summary_of(evaluation: AnyEvaluation) -> resources_pb2.MetricsSummary:
     """The summary as clients read it."""
     if isinstance(evaluation, DetectorEvaluation):
         return detection_metrics.summary(evaluation)
+    if isinstance(evaluation, EmbeddingEvaluation):
+        return _summary_of_embedding(evaluation)
     return resources_pb2.MetricsSummary(
         top1_accuracy=evaluation.top1_accuracy,
         macro_avg_roc_auc=evaluation.macro_roc_auc,
@@ -52,6 +54,15 @@ def summary_of(evaluation: Evaluation | DetectorEvaluation) -> resources_pb2.Met
         macro_std_f1_score=evaluation.macro_std_f1,
         macro_avg_precision=evaluation.macro_precision,
         macro_avg_recall=evaluation.macro_recall,
+    )
+
+
+def _summary_of_embedding(evaluation: EmbeddingEvaluation) -> resources_pb2.MetricsSummary:
+    """Accuracy of the nearest neighbour, and how often one of the five nearest is right."""
+    if evaluation.best is None:
+        return resources_pb2.MetricsSummary()
+    return resources_pb2.MetricsSummary(
+        top1_accuracy=evaluation.best.recall_at_1, top5_accuracy=evaluation.best.recall_at_5
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from lehr.protocol import resources_pb2, service_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.statuses import status
 from lehr.services import eval_metrics
+from lehr.services.bases import folders_of, payload_of_bases
 from lehr.services.bundles import Bundles
 from lehr.services.concepts import ensure_concepts
 from lehr.services.evaluations import keep_first
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 KIND = "train"
 CHECKPOINT_SECONDS = 60.0
 REPORT_SECONDS = 1.0
-SHOWN = ("accuracy", "map_50")
+SHOWN = ("accuracy", "recall_at_1", "map_50")
 """Held-out figures in the status line."""
 
 
@@ -82,12 +83,13 @@ class Orders:
                 version.train_info.dataset.version.id = request.dataset_version.id
             plan = plan_of(ref, model.model_type_id, version)
             _check_source(tx, plan)
+            bases = payload_of_bases(tx, ref, plan)
             ensure_concepts(tx, ref, version.output_info.data.concepts)
             queued = status(status_code_pb2.MODEL_QUEUED_FOR_TRAINING, "; ".join(plan.notices))
             version.status.CopyFrom(queued)
             version_rows.insert(tx, ref, model_id, version)
             vref = ModelVersionRef(ref, model_id, version.id)
-            self.queue.add(tx, KIND, payload_of(request), str(vref))
+            self.queue.add(tx, KIND, payload_of(request) | bases, str(vref))
         return with_version(model, version)
 
 
@@ -106,16 +108,20 @@ class Training:
 
     def run(self, job: Job) -> None:
         """Trains the version that the job names, from its last checkpoint if there is one."""
+        from lehr.learn.base_weights import check_weights
         from lehr.learn.bundle import write_bundle
         from lehr.learn.device import choose_device
         from lehr.learn.evaluate import evaluate
 
         run = _Run(training=self, job=job, vref=ModelVersionRef.parse(job.subject))
         plan = run.start()
-        data = self._data(run, plan)
+        folders = folders_of(job.payload, self.bundles)
+        check_weights(plan.base, folders.base or folders.earlier, self.weights)
+        data = self._data(run, plan, folders.base)
         run.say(*(finding.text for finding in data.findings))
         device = choose_device()
-        recipe = plan.template.recipe(plan.form, data.problem(device, self.weights))
+        problem = replace(data.problem(device, self.weights), base=folders.base, earlier=folders.earlier)
+        recipe = plan.template.recipe(plan.form, problem)
         state = run.train(recipe, data)
         run.enter("evaluating on the held-out part")
         evaluation = evaluate(recipe, data, state) if data.num_held_out else None
@@ -136,20 +142,19 @@ class Training:
         version.status.CopyFrom(status(code, reason))
         version_rows.update(tx, vref, version)
 
-    def _data(self, run: _Run, plan: Plan) -> Data:
+    def _data(self, run: _Run, plan: Plan, base: Path | None) -> Data:
         from lehr.learn.data.dataset import build_data
         from lehr.learn.data.packs import Packs
 
         training_set = self._training_set(run, plan)
         return build_data(
-            plan.template.data_order(plan.form, training_set.concept_ids, plan.closed_environment),
+            plan.template.data_order(plan.form, training_set.concept_ids, plan.closed_environment, base),
             training_set.items,
             packs=Packs(self.packs),
             decode=lambda data, side: self.decoders.decode(data, shorter_side=side).pixels,
             parallel=self.parallel_decodes,
             on_progress=run.packed,
         )
-
 
     def _training_set(self, run: _Run, plan: Plan) -> TrainingSet:
         """What the first attempt found; it alone reads the app."""

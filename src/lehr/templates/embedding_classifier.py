@@ -136,5 +136,6 @@ TEMPLATE = Template(
     form=EmbeddingClassifierForm,
     recipe=recipe,
     aliases=("embedding-classifier",),
+    needs_name=False,
     follows_base=True,
 )

@@ -38,6 +38,8 @@ class Template:
     aliases: tuple[str, ...] = ()
     """Other spellings that clients have used."""
     is_recommended: bool = False
+    needs_name: bool = True
+    """False for the only one of a model type whose clients name no template."""
     follows_base: bool = False
     """Its pictures are as large as those of the trained model that it builds on."""
 

@@ -49,6 +49,11 @@ class EmbeddingEvaluation:
         return self.best.recall_at_1 if self.best else None
 
     @property
+    def rows(self) -> tuple[()]:
+        """None: what a picture found depends on all the others."""
+        return ()
+
+    @property
     def thresholds(self) -> Mapping[str, float]:
         """None: an embedding has no probabilities."""
         return {}

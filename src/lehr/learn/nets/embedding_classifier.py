@@ -28,7 +28,9 @@ class EmbeddingClassifier(nn.Module):
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Logits [N, K]."""
-        return self.head(self.base(x_NCHW))
+        embeddings_ND = self.base(x_NCHW)
+        with torch.autocast(x_NCHW.device.type, enabled=False):  # embeddings differ little: bfloat16 would blur them
+            return self.head(embeddings_ND.float())
 
 
 def num_dimensions(embedder: str, arguments: Mapping[str, Any]) -> int:
