@@ -26,6 +26,8 @@ from lehr.learn.events import Preparing
 from lehr.learn.preprocessing import Preprocessing
 
 _BATCH = 32
+STAGE = "computing features"
+"""What `Preparing` events call this."""
 
 
 def cached_features(
@@ -43,7 +45,7 @@ def cached_features(
         computed: list[np.ndarray] = []
         for done, batch_BD in _computed(base, np.array(missing, dtype=np.int64), pack, preprocessing, view, device):
             computed.append(batch_BD)
-            yield Preparing(stage="computing features", done=done, total=len(missing))
+            yield Preparing(stage=STAGE, done=done, total=len(missing))
         features_ND = _joined(
             pack, known, dict(zip(missing, (row for batch in computed for row in batch), strict=True))
         )
