@@ -120,6 +120,8 @@ def _add_children(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     job = commands.add_parser("job", help="run one job (started by a worker)")
     job.add_argument("id")
     job.set_defaults(run=_job)
+    probe = commands.add_parser("probe", description="Measure a few training steps (started by `lehr serve`).")
+    probe.set_defaults(run=_probe)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -138,6 +140,13 @@ def _job(options: argparse.Namespace) -> int:
     from lehr.compose import run_job
 
     return run_job(_settings(options), options.id)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from lehr.compose import probe
+
+    print(probe(_settings(options), sys.stdin.read()))
+    return 0
 
 
 def _keys(options: argparse.Namespace) -> int:
@@ -205,8 +214,10 @@ def _predict(options: argparse.Namespace) -> int:
             bad += 1
             print(f"{result.path}: {result.why}", file=sys.stderr)
         else:
-            said = "  ".join(f"{concept} {value:.4f}" for concept, value in result.concepts[: options.top])
-            print(f"{result.path}: {said}")
+            said = [f"{concept} {value:.4f}" for concept, value in result.concepts[: options.top]]
+            for number, sides in enumerate(result.boxes[: options.top]):
+                said[number] += " at " + ", ".join(f"{side:.3f}" for side in sides)
+            print(f"{result.path}: {'  '.join(said) or 'nothing found'}")
     return 1 if bad else 0
 
 

@@ -225,9 +225,9 @@ def _checked_text(knob: Knob, given: object) -> _Checked:
 
 def _checked_numbers(knob: Knob, given: object) -> _Checked:
     """A list of numbers, or a text of them with commas; each within the knob's limits."""
-    parts = [part.strip() for part in given.strip("[]() ").split(",")] if isinstance(given, str) else given
+    parts: Any = given.strip("[]() ").split(",") if isinstance(given, str) else given
     try:
-        values = tuple(float(part) for part in parts)  # type: ignore[union-attr]
+        values = tuple(float(part) for part in parts)
     except (TypeError, ValueError):
         return _Checked(problem=f"{knob.name} is {_shown(given)}; it must be a list of numbers such as {knob.default}")
     low, high = knob.minimum or -math.inf, knob.maximum or math.inf

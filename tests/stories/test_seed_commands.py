@@ -131,7 +131,9 @@ def test_the_seeds_create_visual_detector_is_kept_whole_and_can_be_trained(serve
     assert created["model"]["output_info"]["output_config"]["closed_environment"] is True
 
     start = f"curl -X POST '{server.base}/v2/models/detection-test-1591638385/versions' "
-    queued = run(start + "-H 'Authorization: Key YOUR_API_KEY' -H 'Content-Type: application/json' -d '{}'", "", app_key)
+    queued = run(
+        start + "-H 'Authorization: Key YOUR_API_KEY' -H 'Content-Type: application/json' -d '{}'", "", app_key
+    )
     assert queued["model"]["model_version"]["status"]["code"] == 21103, queued
 
 

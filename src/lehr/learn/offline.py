@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from lehr.errors import InvalidInput, LehrError
 from lehr.learn.bundle import Bundle, write_bundle
 from lehr.learn.data.dataset import Data, build_data
 from lehr.learn.data.decode import decode
 from lehr.learn.data.order import DataOrder
 from lehr.learn.data.packs import Packs
+from lehr.learn.detection.found import boxes_in
 from lehr.learn.events import EpochEnded, Stepped
 from lehr.learn.folder import read_folder
-from lehr.learn.predictor import Predictor
+from lehr.learn.predictor import AnyPredictor, Predictor
 from lehr.learn.problem import Problem
 from lehr.learn.progress import Progress
 
@@ -63,7 +66,9 @@ class Prediction:
 
     path: Path
     concepts: tuple[tuple[str, float], ...]
-    """(concept, probability)."""
+    """(concept, probability); of a detector one per box."""
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    """Of a detector, beside the concepts: top, left, bottom, right as fractions of the picture's height and width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,16 +112,29 @@ def predict_files(model: Path, images: Sequence[Path], device: str = "auto") -> 
     return [_predicted(predictor, path) for path in images]
 
 
-def _predicted(predictor: Predictor, path: Path) -> Prediction | Unreadable:
+def _predicted(predictor: AnyPredictor, path: Path) -> Prediction | Unreadable:
     try:
         pixels = decode(path.read_bytes(), shorter_side=predictor.image_size).pixels
     except LehrError as error:
         return Unreadable(path=path, why=error.details)
     except OSError as error:
         return Unreadable(path=path, why=str(error))
+    if predictor.output == "detections":
+        return _found(predictor, path, predictor.predict([pixels])[0])
     values = [float(value) for value in predictor.predict([pixels])[0]]
     ranked = sorted(zip(predictor.concepts, values, strict=True), key=lambda pair: -pair[1])
     return Prediction(path=path, concepts=tuple(ranked))
+
+
+def _found(predictor: AnyPredictor, path: Path, rows: np.ndarray) -> Prediction:
+    """The boxes above the threshold that the model was trained with, best first."""
+    threshold = float(predictor.bundle.form["detection_score_threshold"])
+    shown = [row for row in boxes_in(rows).tolist() if row[4] > threshold]
+    return Prediction(
+        path=path,
+        concepts=tuple((predictor.concepts[int(label)], score) for *_, score, label in shown),
+        boxes=tuple((top, left, bottom, right) for top, left, bottom, right, *_ in shown),
+    )
 
 
 def _trained(

@@ -69,6 +69,9 @@ class Predictor:
         return unit(outputs) if self.output == "embedding" else outputs
 
 
+AnyPredictor = Predictor | DetectionPredictor
+
+
 def _has_cuda() -> bool:
     """Whether an NVIDIA driver is there, without importing torch."""
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()

@@ -10,17 +10,31 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import Connection
 
-from lehr.errors import CannotEvaluate, LehrError, NeedsInputs, NeedsLabels, NotFound, TooLarge, UndecodableImage
+from lehr.errors import (
+    CannotEvaluate,
+    LehrError,
+    NeedsInputs,
+    NeedsLabels,
+    NoPositives,
+    NotFound,
+    NoTrainingData,
+    TooLarge,
+    UndecodableImage,
+)
 from lehr.jobs.queue import Job, Queue
 from lehr.jobs.retry import sentence
+from lehr.learn.data.boxes import boxed, boxes_of
+from lehr.learn.data.order import DataOrder
+from lehr.learn.detection.framing import framed_size
 from lehr.learn.items import Item
+from lehr.learn.metrics.mean_average_precision import ImageBoxes
 from lehr.protocol import resources_pb2, status_code_pb2, status_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.statuses import status
@@ -36,9 +50,8 @@ from lehr.store.items import Source
 from lehr.store.versions import ModelVersionRef
 
 if TYPE_CHECKING:
-    from lehr.learn.bundle import Bundle
-    from lehr.learn.metrics.classification import Evaluation
-    from lehr.learn.predictor import Predictor
+    from lehr.learn.bundle import AnyEvaluation, Bundle
+    from lehr.learn.predictor import AnyPredictor
 
 BATCH = 32
 REPORT_SECONDS = 1.0
@@ -62,20 +75,21 @@ class Evaluating:
 
     def run(self, job: Job) -> None:
         """Measures the version that the job names. Raises CannotEvaluate where that has no result."""
-        from lehr.learn.metrics.classification import evaluation
         from lehr.learn.predictor import Predictor
 
         run = _Run(evaluating=self, job=job, vref=ModelVersionRef.parse(job.subject))
         source = run.start()
         predictor = Predictor.load(self.bundles.folder_of(run.vref))
-        if predictor.output != "probabilities":
-            raise CannotEvaluate("The model answers with embeddings; only what names concepts is evaluated.")
+        if predictor.output == "embedding":
+            raise CannotEvaluate(
+                "Only what names concepts of a whole picture is evaluated anew; what this model's training measured on "
+                "the items that it kept back is among the version's evaluations."
+            )
         known = list(Reader(db=self.db, blobs=self.blobs).read(source, searches_of(job.payload)))
         if run.is_kept_back:
             known = _kept_back(known, predictor.bundle)
-        good, values_NK = run.predict(predictor, labelled(known, predictor.bundle))
-        truth_NK = np.array([[concept in item.positives for concept in predictor.concepts] for item in good])
-        run.finish(evaluation(predictor.concepts, [item.id for item in good], values_NK, truth_NK))
+        measure = _of_boxes if predictor.output == "detections" else _of_labels
+        run.finish(measure(run, predictor, known))
 
     def failed(self, tx: Connection, job: Job, error: Exception) -> None:
         """Writes the reason where the user reads it."""
@@ -122,6 +136,8 @@ class _Run:
     vref: ModelVersionRef
     last_report: float = 0.0
     notes: tuple[str, ...] = ()
+    shapes: list[tuple[int, int]] = field(default_factory=list)
+    """Heights and widths of the decoded pictures, of those that could be."""
 
     @property
     def is_kept_back(self) -> bool:
@@ -138,8 +154,8 @@ class _Run:
             self.notes = (SEEN,)
         return Source(app=app, dataset_id=dataset.id, dataset_version_id=dataset.version.id)
 
-    def predict(self, predictor: Predictor, items: Sequence[Item]) -> tuple[list[Item], np.ndarray]:
-        """The items that could be read, with their probabilities, float32 [N, K]. Raises NeedsInputs if none could."""
+    def predict(self, predictor: AnyPredictor, items: Sequence[Item]) -> tuple[list[Item], np.ndarray]:
+        """The items that could be read, with their outputs, float32 [N, ...]. Raises NeedsInputs if none could."""
         good: list[Item] = []
         bad: list[Item] = []
         values: list[np.ndarray] = []
@@ -149,6 +165,7 @@ class _Run:
             good += [item for item, _ in readable]
             bad += [item for item, pixels in batch if not isinstance(pixels, np.ndarray)]
             values += predictor.predict([pixels for _, pixels in readable])
+            self.shapes += [(pixels.shape[0], pixels.shape[1]) for _, pixels in readable]
             self.report(len(good) + len(bad), len(items))
         if not good:
             raise NeedsInputs(f"None of {len(items)} labelled items could be decoded: {_ids(items)}.")
@@ -179,7 +196,7 @@ class _Run:
         if self.job.payload.get(IS_OWN):
             tell_version(tx, self.vref, metrics)
 
-    def finish(self, evaluation: Evaluation) -> None:
+    def finish(self, evaluation: AnyEvaluation) -> None:
         """Publishes the result: the blob first, then figures, status and the job's end in one transaction."""
         sha = self.evaluating.blobs.put(eval_metrics.pack(evaluation))
         with self.evaluating.db.write() as tx:
@@ -189,6 +206,37 @@ class _Run:
             self._update(tx, metrics)
             rows.set_details(tx, self.vref.app, metrics.id, sha)
             self.evaluating.queue.finish(tx, self.job)
+
+
+def _of_labels(run: _Run, predictor: AnyPredictor, known: Sequence[Item]) -> AnyEvaluation:
+    """How well a classifier's probabilities agree with the items' labels."""
+    from lehr.learn.metrics.classification import evaluation
+
+    good, values_NK = run.predict(predictor, labelled(known, predictor.bundle))
+    truth_NK = np.array([[concept in item.positives for concept in predictor.concepts] for item in good])
+    return evaluation(predictor.concepts, [item.id for item in good], values_NK, truth_NK)
+
+
+def _of_boxes(run: _Run, predictor: AnyPredictor, known: Sequence[Item]) -> AnyEvaluation:
+    """How well a detector's boxes agree with the items'; items without any box count as background."""
+    from lehr.learn.detection.found import pixels_of
+    from lehr.learn.metrics.detection import Measured, detector_evaluation
+
+    order = DataOrder(concepts=predictor.concepts, image_size=predictor.image_size, needs_boxes=True)
+    try:
+        taking_part = boxed(order, known)
+    except NoTrainingData as error:
+        raise NeedsInputs(error.details) from error
+    except NoPositives as error:
+        raise NeedsLabels(error.details) from error
+    run.notes += tuple(finding.text for finding in taking_part.findings)
+    good, values_N = run.predict(predictor, taking_part.items)
+    measured = []
+    for item, rows_, shape in zip(good, values_N, run.shapes, strict=True):
+        size, drawn = framed_size(*shape, predictor.image_size), boxes_of(order, item)
+        truth = ImageBoxes(boxes=drawn.pixels(*size), classes=drawn.classes)
+        measured.append(Measured(item_id=item.id, size=size, truth=truth, found=pixels_of(rows_, size)))
+    return detector_evaluation(predictor.concepts, measured)
 
 
 def labelled(items: Sequence[Item], bundle: Bundle) -> list[Item]:

@@ -38,7 +38,7 @@ from lehr.store.evaluations import MOVES, EvaluationFilter, Order, state_of
 from lehr.store.versions import ModelVersionRef
 
 if TYPE_CHECKING:
-    from lehr.learn.metrics.classification import Evaluation
+    from lehr.learn.bundle import AnyEvaluation
 
 KIND = "evaluate"
 """Of the job: its subject is the version, so that deleting that cancels it; its payload names the evaluation."""
@@ -164,7 +164,11 @@ class Evaluations:
 
 
 def keep_first(
-    tx: Connection, vref: ModelVersionRef, version: resources_pb2.ModelVersion, evaluation: Evaluation, details_sha: str
+    tx: Connection,
+    vref: ModelVersionRef,
+    version: resources_pb2.ModelVersion,
+    evaluation: AnyEvaluation,
+    details_sha: str,
 ) -> None:
     """Keeps what a training measured on the items that it kept back as the version's first evaluation.
 

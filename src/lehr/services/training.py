@@ -44,12 +44,10 @@ from lehr.store.times import now
 from lehr.store.versions import ModelVersionRef
 
 if TYPE_CHECKING:
-    from lehr.learn.bundle import Bundle
+    from lehr.learn.bundle import AnyEvaluation, Bundle
     from lehr.learn.checkpoint import State
     from lehr.learn.data.dataset import Data
     from lehr.learn.events import Event
-    from lehr.learn.metrics.classification import Evaluation
-    from lehr.learn.metrics.detection import DetectorEvaluation
     from lehr.learn.recipe import Recipe
 
 KIND = "train"
@@ -82,7 +80,7 @@ class Orders:
                 version.train_info.dataset.id = request.dataset_version.dataset_id
                 version.train_info.dataset.version.id = request.dataset_version.id
             plan = plan_of(ref, model.model_type_id, version)
-            _check_source(tx, plan)
+            check_source(tx, plan)
             bases = payload_of_bases(tx, ref, plan)
             ensure_concepts(tx, ref, version.output_info.data.concepts)
             queued = status(status_code_pb2.MODEL_QUEUED_FOR_TRAINING, "; ".join(plan.notices))
@@ -267,7 +265,7 @@ class _Run:
             version_rows.set_status(tx, self.vref, shown)
             self._write_log(tx)
 
-    def finish(self, bundle: Bundle, evaluation: Evaluation | DetectorEvaluation | None, data: Data) -> None:
+    def finish(self, bundle: Bundle, evaluation: AnyEvaluation | None, data: Data) -> None:
         """Publishes the trained version: bundle, evaluation, status and the job's end in one transaction."""
         sha, size = self.training.bundles.pack(bundle.folder)
         details = self.training.blobs.put(eval_metrics.pack(evaluation)) if evaluation else ""
@@ -331,7 +329,7 @@ class _Run:
         return None
 
 
-def _summary(evaluation: Evaluation | DetectorEvaluation | None) -> str:
+def _summary(evaluation: AnyEvaluation | None) -> str:
     if evaluation is None:
         return "Trained. No items were kept back to evaluate on."
     figures = evaluation.summary()
@@ -347,7 +345,7 @@ def _only_version(request: service_pb2.PostModelVersionsRequest) -> resources_pb
     return request.model_versions[0] if request.model_versions else None
 
 
-def _check_source(tx: Connection, plan: Plan) -> None:
+def check_source(tx: Connection, plan: Plan) -> None:
     """Raises NotFound if the dataset, or its version, is not there."""
     source = plan.source
     if not source.dataset_id:

@@ -29,6 +29,7 @@ _CLASSIFIERS_KNOBS = (
 
 NATIVE_SIZE = 320
 """From this image size on anchors are as large as RetinaNet's; below they shrink with the pictures."""
+_HALF = (0.5, 0.5, 0.5)
 _MAX_GRADIENT_NORM = 10.0
 _WARM_UP_STEPS = 500
 _WARM_UP_SHARE = 0.1
@@ -142,7 +143,6 @@ def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, p
 
     weights = choose_base(form.pretrained_weights, family.weights, problem)
     is_frozen = weights.are_pretrained and form.base_gradient_multiplier == 0
-    pixels = {"mean": weights.mean, "std": weights.std} if weights.mean and weights.std else {}
     return Recipe(
         template=template,
         form=form.model_dump(mode="json"),
@@ -157,7 +157,9 @@ def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, p
                 gradient_checkpointing=form.gradient_checkpointing,
             ),
         ),
-        preprocessing=Preprocessing(image_size=form.image_size, side=form.image_size, **pixels),
+        preprocessing=Preprocessing(
+            image_size=form.image_size, side=form.image_size, mean=weights.mean or _HALF, std=weights.std or _HALF
+        ),
         activation="sigmoid",
         descent=Descent(
             lrate=resolved_lrate(form),

@@ -15,9 +15,10 @@ from torchvision.ops import box_iou
 from lehr.learn.detection.anchors import Anchors
 from lehr.learn.detection.boxes import clip, decode
 from lehr.learn.detection.objective import DetectionObjective, TrueBoxes, assign
-from lehr.learn.detection.postprocess import Selection, select
+from lehr.learn.detection.postprocess import select
 from lehr.learn.detection.regressors import DenseOffsets
 from lehr.learn.detection.retinanet import DenseRetinaNet, DetectorShape, RetinaNet, split_levels
+from lehr.learn.detection.selection import Selection
 from lehr.learn.losses.anchor_classes import BACKGROUND
 from lehr.learn.nets.backbone import Backbone
 from lehr.learn.nets.bn_inception import bn_inception

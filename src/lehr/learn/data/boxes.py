@@ -17,7 +17,7 @@ from lehr.learn.items import Box, Finding, Item
 SLACK = 0.02
 """A box may reach this far over the border, which annotation tools do; it is cut off without a word."""
 TINY_PIXELS = 6.0
-"""Boxes with a shorter side than this, after resizing, are hardly ever found: the finest map has a cell per 8 pixels."""
+"""Boxes with a shorter side than this, after resizing, are hardly ever found: the finest map has cells of 8 pixels."""
 TINY_SHARE = 0.1
 """From this share of tiny boxes on it is worth a warning."""
 
@@ -74,13 +74,10 @@ def boxes_of(order: DataOrder, item: Item) -> ItemBoxes:
     return ItemBoxes(fractions=fractions, classes=np.array([index[box.concept] for box in boxes], np.int64))
 
 
-def tiny_boxes(
-    boxes: Sequence[ItemBoxes], sizes: Sequence[tuple[int, int]], image_size: int
-) -> Finding | None:
+def tiny_boxes(boxes: Sequence[ItemBoxes], sizes: Sequence[tuple[int, int]], image_size: int) -> Finding | None:
     """What to say when many boxes are too small to be found at this image size. `sizes`: framed (height, width)."""
     sides = [
-        (box[:, 2:] - box[:, :2]).min(1)
-        for box in (one.pixels(*size) for one, size in zip(boxes, sizes, strict=True))
+        (box[:, 2:] - box[:, :2]).min(1) for box in (one.pixels(*size) for one, size in zip(boxes, sizes, strict=True))
     ]
     shorter = np.concatenate(sides) if sides else np.zeros(0)
     count = int((shorter < TINY_PIXELS).sum())

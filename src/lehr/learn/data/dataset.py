@@ -211,7 +211,8 @@ def _counts(data: Data) -> list[int]:
 def _of_boxes(data: Data) -> list[Finding]:
     """What the sizes of the boxes say; nothing where there are none."""
     size = data.order.image_size
-    sizes = [framed_size(*data.pack.records[row][:2], size) for row in data.rows_N] if data.boxes_N else []
+    records = [data.pack.records[row] for row in data.rows_N] if data.boxes_N else []
+    sizes = [framed_size(record.height, record.width, size) for record in records]
     found = tiny_boxes(data.boxes_N, sizes, size)
     return [found] if found else []
 

@@ -12,7 +12,7 @@ from lehr.learn.nets.backbones import build_for_detection
 HEADS = {"standard": {"channels": 256, "depth": 4}, "lite": {"channels": 128, "depth": 2}}
 
 
-def detector(
+def detector(  # noqa: PLR0913 - the plain values that model.json keeps
     *,
     backbone: str,
     num_concepts: int,

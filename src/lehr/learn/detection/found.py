@@ -28,3 +28,11 @@ def rows_of(found: ImageBoxes, size: tuple[int, int]) -> np.ndarray:
 def boxes_in(rows: np.ndarray) -> np.ndarray:
     """float32 [M, 6]: the rows that hold a box."""
     return rows[rows[:, 5] >= 0]
+
+
+def pixels_of(rows: np.ndarray, size: tuple[int, int]) -> ImageBoxes:
+    """The inverse of `rows_of`."""
+    held = boxes_in(rows)
+    height, width = size
+    boxes = held[:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)
+    return ImageBoxes(boxes=boxes, classes=held[:, 5].astype(np.int64), scores=held[:, 4])

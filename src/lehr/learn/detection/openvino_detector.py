@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lehr.learn.detection.anchors import Anchors
-from lehr.learn.detection.selection import RawOutputs, Selection, select_boxes
+from lehr.learn.detection.selection import EVALUATED, RawOutputs, select_boxes
 from lehr.learn.metrics.mean_average_precision import ImageBoxes
 from lehr.learn.openvino_form import OPENVINO_FILE
 
@@ -30,11 +30,13 @@ class OpenvinoDetector:
         """The boxes of each picture, in its own pixels; `sizes` are heights and widths without the padding."""
         levels = self.anchors.arrays(*pixels_NHW3.shape[1:3])
         raw = self.raw(pixels_NHW3)
-        return [select_boxes(one, levels, size, Selection()) for one, size in zip(raw, sizes, strict=True)]
+        return [select_boxes(one, levels, size, EVALUATED) for one, size in zip(raw, sizes, strict=True)]
 
     def raw(self, pixels_NHW3: np.ndarray) -> list[RawOutputs]:
         """What the network says of each picture. Thread-safe through requests of its own."""
         request = self.model.create_infer_request()
         found = request.infer([np.ascontiguousarray(pixels_NHW3)])
         logits_NAK, offsets_NAS4 = (np.array(found[index], dtype=np.float32) for index in (0, 1))
-        return [RawOutputs(logits=logits, offsets=offsets) for logits, offsets in zip(logits_NAK, offsets_NAS4, strict=True)]
+        return [
+            RawOutputs(logits=logits, offsets=offsets) for logits, offsets in zip(logits_NAK, offsets_NAS4, strict=True)
+        ]

@@ -14,8 +14,8 @@ PADDING = 128
 
 
 def framed(pixels: np.ndarray, image_size: int) -> np.ndarray:
-    """A uint8 [H, W, 3] picture at its frame's size: the shorter side is `image_size`, or less where it is elongated."""
-    height, width = framed_size(*pixels.shape[:2], image_size)
+    """A uint8 [H, W, 3] picture at its frame's size: shorter side `image_size`, or less where it is elongated."""
+    height, width = framed_size(pixels.shape[0], pixels.shape[1], image_size)
     if pixels.shape[:2] == (height, width):
         return pixels
     resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
@@ -24,7 +24,7 @@ def framed(pixels: np.ndarray, image_size: int) -> np.ndarray:
 
 def canvas(pictures: Sequence[np.ndarray], frame: tuple[int, int] | None = None) -> np.ndarray:
     """uint8 [N, H, W, 3]: framed pictures, each at its upper left corner. `frame`: H and W; None: as small as fits."""
-    height, width = frame or batch_frame([picture.shape[:2] for picture in pictures])
+    height, width = frame or batch_frame([(picture.shape[0], picture.shape[1]) for picture in pictures])
     padded = np.full((len(pictures), height, width, 3), PADDING, np.uint8)
     for place, picture in zip(padded, pictures, strict=True):
         place[: len(picture), : picture.shape[1]] = picture

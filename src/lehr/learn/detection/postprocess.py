@@ -14,7 +14,7 @@ from torchvision.ops import batched_nms
 
 from lehr.learn.detection.boxes import clip, decode
 from lehr.learn.detection.regressors import Offsets
-from lehr.learn.detection.selection import Selection
+from lehr.learn.detection.selection import EVALUATED, Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ def select(
     offsets: Offsets,
     anchors: Sequence[Tensor],
     sizes: Sequence[tuple[int, int]],
-    selection: Selection = Selection(),
+    selection: Selection = EVALUATED,
 ) -> list[Detections]:
     """The detections of every image.
 

@@ -56,9 +56,10 @@ class DetectionPredictor:
         pictures = [framed(picture, self.image_size) for picture in pixels]
         found: dict[int, np.ndarray] = {}
         for places in _alike(pictures, self.chunk):
-            sizes = [pictures[place].shape[:2] for place in places]
-            boxes = self.find(canvas([pictures[place] for place in places]), sizes)
-            found |= {place: rows_of(*pair) for place, *pair in zip(places, boxes, sizes, strict=True)}
+            mine = [pictures[place] for place in places]
+            sizes = [(picture.shape[0], picture.shape[1]) for picture in mine]
+            boxes = self.find(canvas(mine), sizes)
+            found |= {place: rows_of(one, size) for place, one, size in zip(places, boxes, sizes, strict=True)}
         return [found[place] for place in range(len(pictures))]
 
 
@@ -67,8 +68,8 @@ def load_detector(bundle: Bundle, on_cpu: bool, device: str, threads: int | None
     if on_cpu and bundle.serving["form"] == "openvino":
         allowed = bundle.serving["precision"]
         precision = allowed if allowed == "f32" or cpu_precision() == "bf16" else "f32"
-        find = OpenvinoDetector(bundle.folder, anchors_in(bundle.details["net"]["arguments"]), precision, threads)
-        return DetectionPredictor(bundle=bundle, find=find, form=f"openvino {precision}")
+        served = OpenvinoDetector(bundle.folder, anchors_in(bundle.details["net"]["arguments"]), precision, threads)
+        return DetectionPredictor(bundle=bundle, find=served, form=f"openvino {precision}")
     from lehr.learn.detection.torch_detector import load_torch_detector
 
     find, name = load_torch_detector(bundle, device, threads)
@@ -84,7 +85,7 @@ def _alike(pictures: Sequence[np.ndarray], most: int) -> Iterator[list[int]]:
     """Places of pictures that share a frame, at most `most` together: none pays for another's padding."""
     groups: dict[tuple[int, int], list[int]] = {}
     for place, picture in enumerate(pictures):
-        groups.setdefault(batch_frame([picture.shape[:2]]), []).append(place)
+        groups.setdefault(batch_frame([(picture.shape[0], picture.shape[1])]), []).append(place)
     for places in groups.values():
         for start in range(0, len(places), most):
             yield places[start : start + most]

@@ -27,6 +27,10 @@ class Selection:
     limit: int = 100
 
 
+EVALUATED = Selection()
+"""The rules of evaluation; what is served is a part of what they leave."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RawOutputs:
     """What the exported network says of one image: logits float32 [A, K], offsets float32 [A, S, 4]."""
@@ -102,6 +106,4 @@ def _distinct(candidates: ImageBoxes, selection: Selection) -> ImageBoxes:
         overlap = box_iou(candidates.boxes[best][None], candidates.boxes[order])[0]
         is_copy = (overlap > selection.nms_iou) & (candidates.classes[order] == candidates.classes[best])
         order = order[~is_copy]
-    return ImageBoxes(
-        boxes=candidates.boxes[kept], classes=candidates.classes[kept], scores=candidates.scores[kept]
-    )
+    return ImageBoxes(boxes=candidates.boxes[kept], classes=candidates.classes[kept], scores=candidates.scores[kept])

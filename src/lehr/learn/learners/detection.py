@@ -100,7 +100,7 @@ class DetectionLearner:
             for batch in self._batches(held_N):
                 with self.device.autocast():
                     raw = self.net.detector(batch.images)
-                    losses.append(float(self.net.loss(raw, batch)) * len(batch.truth))
+                    losses.append(self.net.loss(raw, batch).item() * len(batch.truth))
                 found += detections(self.net.detector, raw, batch)
                 truth += [image_boxes(boxes) for boxes in batch.truth]
         figures = detection_evaluation(found, truth, len(self.recipe.problem.concepts))
@@ -144,7 +144,8 @@ class DetectionLearner:
         if not self.device.is_cuda:
             return None
         size = self.recipe.preprocessing.image_size
-        return batch_frame([framed_size(*self.data.pack.records[row][:2], size) for row in self.data.rows_N])
+        records = [self.data.pack.records[row] for row in self.data.rows_N]
+        return batch_frame([framed_size(record.height, record.width, size) for record in records])
 
 
 def detections(detector: RetinaNet, raw: RawDetections, batch: Batch) -> list[ImageBoxes]:
