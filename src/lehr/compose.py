@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.applications import Starlette
 
+from lehr import templates
 from lehr.api.calls import Caller
 from lehr.api.door import Door
 from lehr.api.files import Files
@@ -21,12 +24,14 @@ from lehr.api.rpcs.annotations import AnnotationRpcs
 from lehr.api.rpcs.apps import AppRpcs
 from lehr.api.rpcs.concepts import ConceptRpcs
 from lehr.api.rpcs.datasets import DatasetRpcs
+from lehr.api.rpcs.estimates import EstimateRpcs
 from lehr.api.rpcs.evaluations import EvaluationRpcs
 from lehr.api.rpcs.inputs import InputRpcs
 from lehr.api.rpcs.models import ModelRpcs
 from lehr.api.rpcs.not_yet import NOT_YET
 from lehr.api.rpcs.statuses import StatusRpcs
 from lehr.errors import InvalidRequest, LehrError, StoreUnusable
+from lehr.hyperparameters import parse
 from lehr.jobs.crew import Crew
 from lehr.jobs.launcher import LocalLauncher
 from lehr.jobs.queue import Queue
@@ -41,6 +46,7 @@ from lehr.services.bundles import Bundles
 from lehr.services.concepts import Concepts
 from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets
+from lehr.services.estimates import Estimates
 from lehr.services.evaluating import Evaluating
 from lehr.services.evaluations import Evaluations
 from lehr.services.housekeeping import Housekeeping
@@ -50,6 +56,7 @@ from lehr.services.keys import Keys
 from lehr.services.media import HostedMedia
 from lehr.services.models import Models
 from lehr.services.predict import Predict
+from lehr.services.probes import ProbeOrder, Probes
 from lehr.services.signing import Signer
 from lehr.services.training import Orders, Training
 from lehr.services.users import Users
@@ -177,6 +184,17 @@ def _implementations(
         predictors=predictors,
         fetcher=Fetcher(allow=settings.fetch_allow),
     )
+    estimates = Estimates(
+        db=db,
+        blobs=store.blobs,
+        bundles=store.bundles,
+        decoders=decoders,
+        probes=Probes(
+            command=[*_lehr(), "probe"],
+            folder=settings.home / "cache" / "probes",
+            environment={**os.environ, **settings.to_environment()},
+        ),
+    )
     return [
         AppRpcs(users=Users(db=db), apps=Apps(db=db, queue=queue), keys=Keys(db=db)),
         ConceptRpcs(concepts=Concepts(db=db)),
@@ -184,6 +202,7 @@ def _implementations(
         AnnotationRpcs(annotations=Annotations(db=db)),
         DatasetRpcs(datasets=Datasets(db=db), versions=DatasetVersions(db=db)),
         ModelRpcs(models=Models(db=db, queue=queue), orders=Orders(db=db, queue=queue), predict=predict, signer=signer),
+        EstimateRpcs(estimates=estimates),
         EvaluationRpcs(evaluations=Evaluations(db=db, blobs=store.blobs, queue=queue)),
         StatusRpcs(),
     ]
@@ -253,6 +272,31 @@ def _training(settings: Settings, store: Store, decoders: DecoderPool) -> Traini
         packs=settings.home / "cache" / "packs",
         weights=settings.weights,
     )
+
+
+def probe(settings: Settings, asked: str) -> str:
+    """`lehr probe`: measures what an order (JSON) asks for; answers in JSON with the pace, or with why not."""
+    from lehr.learn.device import choose_device
+    from lehr.learn.probe import Bench, measure
+
+    began, order = time.perf_counter(), ProbeOrder.from_json(asked)
+    template = templates.find(order.model_type, order.template)
+    form = parse(template.form, order.params).form
+    base, earlier = (Path(folder) if folder else None for folder in (order.base, order.earlier))
+    bench = Bench(
+        order=template.data_order(form, order.concepts, base=base),
+        make_recipe=lambda data: template.recipe(
+            form, replace(data.problem(choose_device(), settings.weights), base=base, earlier=earlier)
+        ),
+        num_items=order.num_items,
+        seconds=order.seconds,
+    )
+    try:
+        pace = measure(bench)
+    except LehrError as error:
+        refused = {"code": error.code, "http_status": error.http_status, "details": error.details}
+        return json.dumps({"refused": refused})
+    return json.dumps({"pace": pace.to_json(), "seconds": time.perf_counter() - began})
 
 
 def _lehr() -> list[str]:

@@ -41,9 +41,9 @@ class Pace:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Pace:
         """The opposite. Raises KeyError, TypeError or ValueError for what it never wrote."""
-        return cls(
-            **{field.name: float(facts[field.name]) for field in fields(cls)} | {"peak_bytes": int(facts["peak_bytes"])}
-        )
+        numbers: dict[str, Any] = {field.name: float(facts[field.name]) for field in fields(cls)}
+        numbers["peak_bytes"] = int(facts["peak_bytes"])
+        return cls(**numbers)
 
 
 @dataclass(frozen=True, kw_only=True)

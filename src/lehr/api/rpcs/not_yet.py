@@ -7,7 +7,7 @@ NOT_YET: frozenset[str] = frozenset(
     """
     PostWorkflows GetWorkflow ListWorkflows PatchWorkflows DeleteWorkflow DeleteWorkflows PostWorkflowResults
     ListWorkflowVersions GetWorkflowVersion PostInputsSearches PostAnnotationsSearches PostSearches
-    PostModelVersionsTrainingTimeEstimate GenerateModelOutputs StreamModelOutputs
+    GenerateModelOutputs StreamModelOutputs
     PostModelsSearches PatchModelIds ListModelInputs ListModelReferences PatchModelToolkits PatchModelUseCases
     PatchModelLanguages PatchModelCheckConsents GetModelVersionInputExample ListModelVersionInputExamples
     PostModelVersionsPublish PostModelVersionsUnPublish

@@ -1,0 +1,171 @@
+"""How long a training would take here, before it is asked for: counted items times measured seconds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lehr.errors import InvalidModel, InvalidParams, LehrError, NoTrainingData
+from lehr.learn.data.split import HELD_OUT_SHARE
+from lehr.learn.pace import Work, seconds_of
+from lehr.protocol import duration_pb2, resources_pb2, service_pb2
+from lehr.protocol.ids import AppRef
+from lehr.services.bases import folders_of, payload_of_bases
+from lehr.services.bundles import Bundles
+from lehr.services.models import found_model
+from lehr.services.plans import Plan, inherited, plan_of
+from lehr.services.probes import ProbeOrder, Probes
+from lehr.services.training import check_source
+from lehr.serving.decoders import DecoderPool
+from lehr.store import concepts as concept_rows
+from lehr.store import items as item_rows
+from lehr.store.blobs import Blobs
+from lehr.store.db import Database
+
+_SAMPLED_ITEMS = 4
+_PARALLEL_DECODES = 2
+"""As a training decodes."""
+_UNNAMED = ("one", "another")
+"""Stand for the concepts of an app that has none yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """One training that might be asked for."""
+
+    plan: Plan
+    concepts: tuple[str, ...]
+    num_items: int
+    sample: tuple[str, ...]
+    """Contents of a few of its items."""
+    bases: dict[str, str]
+
+    @property
+    def num_train(self) -> int:
+        return max(1, self.num_items - self.num_held_out)
+
+    @property
+    def num_held_out(self) -> int:
+        return round(self.num_items * HELD_OUT_SHARE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """Needs the store, the decoders that a training would use, and probes of this machine."""
+
+    db: Database
+    blobs: Blobs
+    bundles: Bundles
+    decoders: DecoderPool
+    probes: Probes
+
+    def estimate(
+        self, ref: AppRef, model_id: str, request: service_pb2.PostModelVersionsTrainingTimeEstimateRequest
+    ) -> list[duration_pb2.Duration]:
+        """One duration for each version of the request, in its order; without any, for what the model says.
+
+        Checked as PostModelVersions checks, all problems of all versions at once: InvalidModel, InvalidParams,
+        ModelNotFound, NotFound, Untrained. NoTrainingData where there is nothing to count. Also what probes raise.
+        """
+        with self.db.read() as tx:
+            questions = _questions(tx, ref, model_id, request)
+        return [_duration(self._seconds(question)) for question in questions]
+
+    def _seconds(self, question: _Question) -> float:
+        plan, form = question.plan, question.plan.form
+        folders = folders_of(question.bases, self.bundles)
+        order = ProbeOrder(
+            model_type=plan.template.model_type,
+            template=plan.template.name,
+            params=form.model_dump(mode="json", exclude_unset=True),
+            concepts=question.concepts,
+            num_items=getattr(form, "num_items_per_epoch", 0) or question.num_train,
+            base=str(folders.base or ""),
+            earlier=str(folders.earlier or ""),
+        )
+        pace = self.probes.pace(order)
+        side = plan.template.data_order(form, question.concepts, base=folders.base).image_size
+        decode_seconds = self._decode_seconds(question.sample, side) or pace.decode_seconds
+        work = Work(
+            num_train=question.num_train,
+            num_held_out=question.num_held_out,
+            batch_size=getattr(form, "batch_size", question.num_train),
+            num_epochs=getattr(form, "num_epochs", 1),
+            num_items_per_epoch=getattr(form, "num_items_per_epoch", 0),
+            test_freq=getattr(form, "test_freq", 0),
+            decode_seconds=decode_seconds / min(_PARALLEL_DECODES, os.cpu_count() or 1),
+        )
+        return seconds_of(pace, work)
+
+    def _decode_seconds(self, sample: Sequence[str], side: int) -> float | None:
+        """Of one picture, from a few of the real ones; None where none could be read."""
+        seconds = sorted(self._timed(sample, side))
+        return seconds[len(seconds) // 2] if seconds else None
+
+    def _timed(self, contents: Sequence[str], side: int) -> Iterator[float]:
+        for sha in contents:
+            began = time.perf_counter()
+            try:
+                self.decoders.decode(self.blobs.read(sha), shorter_side=side)
+            except LehrError:
+                continue
+            yield time.perf_counter() - began
+
+
+def _questions(
+    tx: Connection, ref: AppRef, model_id: str, request: service_pb2.PostModelVersionsTrainingTimeEstimateRequest
+) -> list[_Question]:
+    model = found_model(tx, ref, model_id)
+    wanted: list[resources_pb2.ModelVersion | None] = [*request.model_versions] or [None]
+    plans, problems = [], []
+    for number, version in enumerate(wanted):
+        try:
+            plan = plan_of(ref, model.model_type_id, inherited(model, version))
+            check_source(tx, plan)
+            plans.append(plan)
+        except InvalidModel as error:
+            if len(wanted) == 1:
+                raise
+            told = error.problems if isinstance(error, InvalidParams) else (error.details,)
+            problems += [f"model_versions[{number}]: {problem}" for problem in told]
+    if problems:
+        raise InvalidParams(problems)
+    return [_question(tx, ref, plan, request.estimated_input_count) for plan in plans]
+
+
+def _question(tx: Connection, ref: AppRef, plan: Plan, num_items: int) -> _Question:
+    num_items = num_items or item_rows.count(tx, plan.source)
+    if not num_items:
+        raise NoTrainingData(
+            "There are no processed inputs to train on yet: add some, or say in estimated_input_count how many there "
+            "will be."
+        )
+    concepts = plan.concept_ids or tuple(
+        concept.id for concept in concept_rows.page(tx, plan.source.app, page=1, per_page=100_000)
+    )
+    return _Question(
+        plan=plan,
+        concepts=concepts or _UNNAMED,
+        num_items=num_items,
+        sample=_sample(tx, plan.source),
+        bases=payload_of_bases(tx, ref, plan),
+    )
+
+
+def _sample(tx: Connection, source: item_rows.Source) -> tuple[str, ...]:
+    """Contents of the first few items."""
+    contents: list[str] = []
+    for item in item_rows.stream(tx, source, batch=_SAMPLED_ITEMS):
+        contents += [item.content_sha] if item.content_sha else []
+        if len(contents) == _SAMPLED_ITEMS:
+            break
+    return tuple(contents)
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    """Whole seconds, at least one: more would promise more than was measured."""
+    return duration_pb2.Duration(seconds=max(1, round(seconds)))

@@ -1,0 +1,183 @@
+"""How fast a training would go here, measured once in a child process and remembered.
+
+The child (`lehr probe`) reads an order as JSON and answers with a pace or a refusal, so that this process needs no
+torch, and is still there when a network takes more memory than there is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lehr.errors import Busy, LehrError, TrainingStopped
+from lehr.jobs.launcher import LEASH
+from lehr.learn.pace import Pace
+
+_KEPT_SECONDS = 7 * 24 * 3600.0
+"""A pace is measured anew after a week: it may have been taken on a busy machine."""
+_WITHOUT_EFFECT = frozenset(
+    """
+    num_epochs init_epochs step_epochs num_items_per_epoch test_freq lrate per_item_lrate per_128_lrate lrate_decay seed
+    balanced_sampling invalid_data_tolerance_percent detection_score_threshold
+    """.split()  # noqa: SIM905
+)
+"""Hyperparameters that change how much is done, or what comes of it, but not how fast it goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOrder:
+    """What to measure, as the child reads it."""
+
+    model_type: str
+    template: str
+    params: Mapping[str, Any]
+    """The hyperparameters as given."""
+    concepts: tuple[str, ...]
+    num_items: int
+    """Items of an epoch."""
+    base: str = ""
+    """Folder of a trained model whose base the training begins with."""
+    earlier: str = ""
+    """Folder of an earlier model that the training continues."""
+    seconds: float = 0.0
+    """How long it may take."""
+
+    def to_json(self) -> str:
+        """As the child gets it."""
+        return json.dumps(vars(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ProbeOrder:
+        """As the child reads it."""
+        facts = json.loads(text)
+        return cls(**facts | {"concepts": tuple(facts["concepts"])})
+
+    def name(self) -> str:
+        """A hash of all that the pace depends on: the training's, this machine's, and of what computes on it."""
+        params = {name: value for name, value in self.params.items() if name not in _WITHOUT_EFFECT}
+        facts = [self.model_type, self.template, params, len(self.concepts), self.base, self.earlier, _machine()]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """Needs the command that measures, a folder to remember in, and patience. One probe runs at a time."""
+
+    command: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    seconds: float = 90.0
+    niceness: int = 5
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def pace(self, order: ProbeOrder) -> Pace:
+        """Known or measured.
+
+        Raises Busy when it takes too long, TrainingStopped when the training would not fit into the memory, and what
+        the recipe refuses.
+        """
+        known = self._known(order)
+        if known:
+            return known
+        deadline = time.monotonic() + self.seconds
+        if not self.turn.acquire(timeout=self.seconds):
+            raise Busy("Other training time estimates are being measured on this machine. Try again in a minute.")
+        try:
+            return self._known(order) or self._measured(order, deadline - time.monotonic())
+        finally:
+            self.turn.release()
+
+    def _known(self, order: ProbeOrder) -> Pace | None:
+        path = self.folder / f"{order.name()}.json"
+        try:
+            if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+                return None
+            return Pace.from_json(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _measured(self, order: ProbeOrder, seconds: float) -> Pace:
+        began = time.monotonic()
+        answer = json.loads(self._asked(replace(order, seconds=seconds), seconds))
+        if "refused" in answer:
+            raise _refusal(**answer["refused"])
+        pace = Pace.from_json(answer["pace"])
+        pace = replace(pace, start_seconds=max(0.0, time.monotonic() - began - answer["seconds"]))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f"{order.name()}.partial-{os.getpid()}"
+        partial.write_text(json.dumps(pace.to_json()))
+        partial.replace(self.folder / f"{order.name()}.json")
+        return pace
+
+    def _asked(self, order: ProbeOrder, seconds: float) -> str:
+        """The child's last line. It dies with this thread, and with its patience."""
+        leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(self.niceness)]
+        with subprocess.Popen(  # noqa: S603
+            [*leash, *self.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(self.environment),
+            start_new_session=True,
+        ) as child:
+            try:
+                said, complaint = child.communicate(order.to_json(), timeout=max(seconds, 0.1))
+            except subprocess.TimeoutExpired:
+                raise Busy(
+                    f"A few steps of {order.template} could not be measured on this machine within "
+                    f"{self.seconds:.0f} s: it is busy, or the training is very slow here. Try again later, or with a "
+                    "smaller image_size or batch_size."
+                ) from None
+            finally:
+                _kill_group(child.pid)
+        if child.returncode == 0 and said.strip():
+            return said.strip().splitlines()[-1]
+        raise _ended(child.returncode, complaint)
+
+
+def _kill_group(pid: int) -> None:
+    """Ends the child and what it started, where they have not ended yet."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _ended(code: int, complaint: str) -> LehrError:
+    if code == -signal.SIGKILL:
+        return TrainingStopped(
+            "The measured steps were killed, most likely because the memory ran out: choose a smaller batch_size or "
+            "image_size."
+        )
+    last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
+    return LehrError(f"The training time could not be measured (exit code {code}): {last}")
+
+
+def _refusal(code: int, http_status: int, details: str) -> LehrError:
+    refusal = LehrError(details, code=code)
+    refusal.http_status = http_status
+    return refusal
+
+
+def _machine() -> list[str]:
+    """What computes here, and with which libraries; a driver's list of devices says which GPUs there are."""
+    cpus = Path("/proc/cpuinfo")
+    models = {line for line in cpus.read_text().splitlines() if line.startswith("model name")} if cpus.exists() else ()
+    driver = Path("/proc/driver/nvidia/gpus")
+    gpus = [(gpu / "information").read_text() for gpu in sorted(driver.iterdir())] if driver.is_dir() else []
+    libraries = [f"{name} {version(name)}" for name in ("torch", "lehr")]
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    return [platform.machine(), *sorted(models), str(os.cpu_count()), *gpus, seen, *libraries]

@@ -1,0 +1,147 @@
+"""A batch that cannot fit is refused before the first step, with one that can; others go on as if nobody had looked."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lehr.errors import TrainingStopped
+from lehr.learn import memory_limit
+from lehr.learn.data.dataset import Data
+from lehr.learn.device import choose_device
+from lehr.learn.loop import _result, train
+from lehr.learn.memory_limit import available_bytes, check_memory, need_of
+from lehr.learn.recipe import Learner, Recipe
+
+_spec = importlib.util.spec_from_file_location("small_trainings", Path(__file__).with_name("small_trainings.py"))
+assert _spec
+assert _spec.loader
+small_trainings = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(small_trainings)
+
+
+@pytest.fixture(scope="module")
+def data(digits_folder: Path, packs_folder: Path) -> Data:
+    return small_trainings.data_of(digits_folder, packs_folder)
+
+
+@pytest.fixture
+def recipe(data: Data) -> Recipe:
+    return small_trainings.recipe_of(data, batch_size=32)
+
+
+@pytest.fixture
+def learner(recipe: Recipe, data: Data) -> Learner:
+    return _result(recipe.begin(recipe, data, True))
+
+
+def kept_bytes_counted_one_by_one(learner: Learner, size: int) -> int:
+    """The oracle: every tensor that this very batch keeps, by the address of its memory."""
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: kept.setdefault(x.untyped_storage().data_ptr(), x), lambda x: x
+    ):
+        loss = learner.loss(np.arange(size), np.random.default_rng(0))
+    assert loss.requires_grad
+    weights = {parameter.untyped_storage().data_ptr() for parameter in learner.net.parameters()}
+    return sum(x.untyped_storage().nbytes() for place, x in kept.items() if place not in weights)
+
+
+def test_what_two_small_batches_keep_foretells_what_a_large_one_does(learner: Learner, data: Data) -> None:
+    need = need_of(learner, data)
+    grown = kept_bytes_counted_one_by_one(learner, 96) - kept_bytes_counted_one_by_one(learner, 32)
+    assert need.per_item * 64 == pytest.approx(grown, rel=0.02)
+    assert need.fixed == 2 * sum(p.nbytes for p in learner.net.parameters() if p.requires_grad)
+
+
+def test_the_batch_that_the_refusal_names_fits_and_one_more_does_not(
+    recipe: Recipe, learner: Learner, data: Data
+) -> None:
+    need = need_of(learner, data)
+    little = int(need.of_batch(10) / memory_limit.USABLE_SHARE) + 1
+    with pytest.raises(TrainingStopped, match="set batch_size to 10 or less"):
+        check_memory(recipe, learner, data, lambda device: little)
+    check_memory(small_trainings.recipe_of(data, batch_size=10), learner, data, lambda device: little)
+    with pytest.raises(TrainingStopped, match="batch_size to 10 or less"):
+        check_memory(small_trainings.recipe_of(data, batch_size=11), learner, data, lambda device: little)
+    with pytest.raises(TrainingStopped, match="too little for even one item"):
+        check_memory(recipe, learner, data, lambda device: need.fixed)
+
+
+def test_a_batch_larger_than_the_training_set_counts_as_what_it_is(learner: Learner, data: Data) -> None:
+    few = small_trainings.recipe_of(data, batch_size=32, num_items_per_epoch=4)
+    free = int(need_of(learner, data).of_batch(4) / memory_limit.USABLE_SHARE) + 1
+    check_memory(few, learner, data, lambda device: free)
+
+
+def test_looking_changes_nothing_that_the_training_depends_on(recipe: Recipe, learner: Learner, data: Data) -> None:
+    before = {name: value.clone() for name, value in learner.net.state_dict().items()}
+    torch.manual_seed(7)
+    expected = torch.random.get_rng_state()
+    check_memory(recipe, learner, data)
+    assert torch.equal(torch.random.get_rng_state(), expected)
+    assert all(torch.equal(value, before[name]) for name, value in learner.net.state_dict().items())
+
+
+def test_a_training_stops_before_its_first_step_when_memory_is_short(
+    recipe: Recipe, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_limit, "available_bytes", lambda device: 2**20)
+    with pytest.raises(TrainingStopped, match=r"takes at least .* of memory"):
+        list(train(recipe, data))
+
+
+def test_a_container_may_take_less_than_the_machine_has(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 50000\n")
+    assert memory_limit._left_in_container(tmp_path) == 150_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_limit._left_in_container(tmp_path) > 2**50
+    assert memory_limit._left_in_container(tmp_path / "none") > 2**50
+
+
+def test_what_is_available_here_is_less_than_the_machine_has() -> None:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < available_bytes(choose_device("cpu")) <= total
+
+
+PEAK = """
+import ctypes, importlib.util, sys
+from pathlib import Path
+import numpy as np
+spec = importlib.util.spec_from_file_location("small_trainings", sys.argv[1])
+small = importlib.util.module_from_spec(spec); spec.loader.exec_module(small)
+from lehr.learn.loop import _result
+from lehr.learn.memory_limit import need_of
+data = small.data_of(Path(sys.argv[2]), Path(sys.argv[3]))
+recipe = small.recipe_of(data, width_multiplier=1.0, batch_size=128)
+learner = _result(recipe.begin(recipe, data, False))
+need = need_of(learner, data)
+def taken(what):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(what))
+ctypes.CDLL("libc.so.6").malloc_trim(0)
+Path("/proc/self/clear_refs").write_text("5")
+before = taken("VmRSS")
+learner.net.train()
+learner.loss(np.arange(128), np.random.default_rng(0)).backward()
+print(taken("VmHWM") - before, need.of_batch(128))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_a_step_really_takes_about_what_was_counted(digits_folder: Path, packs_folder: Path) -> None:
+    script = str(Path(__file__).with_name("small_trainings.py"))
+    command = [sys.executable, "-c", PEAK, script, str(digits_folder), str(packs_folder)]
+    taken, counted = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    print(taken, counted)
+    assert 0.6 * taken < counted < 1.2 * taken

@@ -1,0 +1,164 @@
+"""How long a training would take: asked before it is ordered, measured here, refused as an order would be."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from lehr.errors import Busy, InvalidParams, LehrError, NotFound, NoTrainingData, TrainingStopped
+from lehr.learn.pace import Pace
+from lehr.protocol import resources_pb2 as r
+from lehr.protocol import service_pb2
+from lehr.protocol.structs import to_struct
+from lehr.services.bundles import Bundles
+from lehr.services.estimates import Estimates
+from lehr.services.probes import ProbeOrder, Probes
+from lehr.serving.decoders import DecoderPool
+from lehr.store import models
+
+PACE = {
+    "step_seconds": 0.5,
+    "item_seconds": 0.25,
+    "prepare_seconds": 3,
+    "feature_seconds": 0,
+    "judge_seconds": 0.5,
+    "evaluate_seconds": 1.0,
+    "write_seconds": 5,
+    "decode_seconds": 0.02,
+    "peak_bytes": 1,
+    "start_seconds": 0,
+}
+ORDER = ProbeOrder(
+    model_type="visual-classifier", template="classification_cifar10_v1", params={}, concepts=("a", "b"), num_items=80
+)
+
+
+def answering(tmp_path: Path, answer: dict | None, **kwargs) -> Probes:
+    """Probes whose child writes down that it was asked and says `answer`, or sleeps."""
+    script = "import sys, time; open(sys.argv[2], 'a').write(sys.stdin.read() + '\\n')\n"
+    script += "print(sys.argv[1])" if answer is not None else "time.sleep(60)"
+    command = [sys.executable, "-c", script, json.dumps(answer), str(tmp_path / "asked")]
+    return Probes(command=command, folder=tmp_path / "probes", **kwargs)
+
+
+def asked(tmp_path: Path) -> list[ProbeOrder]:
+    return [ProbeOrder.from_json(line) for line in (tmp_path / "asked").read_text().splitlines()]
+
+
+@pytest.fixture
+def estimates(db, blobs, ref, tmp_path):
+    with db.write() as tx:
+        concepts = [r.Concept(id=name, value=1) for name in ("a", "b")]
+        models.insert(
+            tx,
+            ref,
+            [
+                r.Model(
+                    id="m",
+                    model_type_id="visual-classifier",
+                    train_info=r.TrainInfo(params=to_struct({"template": "classification_cifar10_v1"})),
+                    output_info=r.OutputInfo(data=r.Data(concepts=concepts)),
+                )
+            ],
+        )
+    bundles = Bundles(db=db, blobs=blobs, cache=tmp_path / "bundles")
+    with DecoderPool(1) as decoders:
+        yield lambda probes: Estimates(db=db, blobs=blobs, bundles=bundles, decoders=decoders, probes=probes)
+
+
+def ask(*params: dict, count: int = 100, **info) -> service_pb2.PostModelVersionsTrainingTimeEstimateRequest:
+    versions = [r.ModelVersion(train_info=r.TrainInfo(params=to_struct(one), **info)) for one in params]
+    return service_pb2.PostModelVersionsTrainingTimeEstimateRequest(
+        model_versions=versions, estimated_input_count=count
+    )
+
+
+def test_an_estimate_counts_steps_epochs_and_evaluations_of_every_version_asked_about(estimates, ref, tmp_path):
+    probes = answering(tmp_path, {"pace": PACE, "seconds": 0})
+    two = ask({"num_epochs": 2, "batch_size": 40, "test_freq": 0}, {"num_epochs": 10, "batch_size": 40, "test_freq": 0})
+    short, long = estimates(probes).estimate(ref, "m", two)
+    # an epoch: two steps of 40 of the 80 that train; 20 held out, seen once between and once after the epochs
+    assert long.seconds - short.seconds == 8 * (2 * 0.5 + 80 * 0.25)
+    assert short.seconds == pytest.approx(3 + 2 * 21 + 20 * 1.5 + 5 + 100 * 0.01, abs=3)
+    assert len(asked(tmp_path)) == 1, "epochs do not change the pace"
+    assert asked(tmp_path)[0].num_items == 80
+
+
+def test_what_was_measured_is_known_until_something_that_matters_changes(tmp_path):
+    probes = answering(tmp_path, {"pace": PACE, "seconds": 0})
+    for params in ({"batch_size": 8}, {"batch_size": 8, "num_epochs": 3, "lrate": 0.1}, {"batch_size": 16}):
+        probes.pace(ProbeOrder(**{**vars(ORDER), "params": params}))
+    assert [order.params["batch_size"] for order in asked(tmp_path)] == [8, 16]
+    next(probes.folder.glob("*.json")).write_text("{")
+    assert isinstance(probes.pace(ProbeOrder(**{**vars(ORDER), "params": {"batch_size": 8}})), Pace)
+
+
+def test_all_problems_of_all_versions_are_told_at_once(estimates, ref, tmp_path):
+    wrong = ask({"batch_size": 0, "num_epochs": 999}, {"template": "Lehr_Lite"}, {"image_size": 31})
+    with pytest.raises(InvalidParams) as refused:
+        estimates(answering(tmp_path, None)).estimate(ref, "m", wrong)
+    told = refused.value.details
+    assert "model_versions[0]: batch_size" in told
+    assert "model_versions[0]: num_epochs" in told
+    assert "model_versions[2]: image_size" in told
+    assert "model_versions[1]" not in told
+
+
+def test_without_inputs_or_dataset_there_is_nothing_to_count(estimates, ref, tmp_path):
+    made = estimates(answering(tmp_path, None))
+    with pytest.raises(NoTrainingData, match="estimated_input_count"):
+        made.estimate(ref, "m", ask(count=0))
+    with pytest.raises(NotFound, match="no dataset 'nowhere'"):
+        made.estimate(ref, "m", ask({"dataset_id": "nowhere"}))
+
+
+def test_a_probe_that_takes_too_long_is_told_and_killed(tmp_path):
+    with pytest.raises(Busy, match=r"could not be measured .* within 1 s"):
+        answering(tmp_path, None, seconds=1).pace(ORDER)
+
+
+def test_only_one_probe_runs_at_a_time(tmp_path):
+    probes = answering(tmp_path, None, seconds=0.2)
+    with probes.turn, pytest.raises(Busy, match="Other training time estimates"):
+        probes.pace(ORDER)
+
+
+def test_a_refusal_or_a_death_of_the_child_reaches_the_caller_as_a_sentence(tmp_path):
+    said = {"refused": {"code": 21106, "http_status": 500, "details": "set batch_size to 3 or less."}}
+    with pytest.raises(LehrError, match="batch_size to 3") as refused:
+        answering(tmp_path, said).pace(ORDER)
+    assert refused.value.code == 21106
+    dies = Probes(command=["sh", "-c", "kill -9 $$"], folder=tmp_path / "probes")
+    with pytest.raises(TrainingStopped, match="memory ran out"):
+        dies.pace(ORDER)
+    fails = Probes(command=["sh", "-c", "echo it broke >&2; exit 3"], folder=tmp_path / "probes")
+    with pytest.raises(LehrError, match=r"\(exit code 3\): it broke"):
+        fails.pace(ORDER)
+
+
+def test_callers_who_ask_at_once_share_one_measurement(tmp_path):
+    probes = answering(tmp_path, {"pace": PACE, "seconds": 0})
+    threads = [threading.Thread(target=probes.pace, args=[ORDER]) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_a_real_probe_measures_steps_features_and_writing(estimates, ref, tmp_path):
+    probes = Probes(command=[sys.executable, "-m", "lehr", "probe"], folder=tmp_path / "probes", seconds=240)
+    [estimate] = estimates(probes).estimate(ref, "m", ask({"width_multiplier": 0.125, "num_epochs": 3}))
+    assert estimate.seconds >= 1
+    pace = Pace.from_json(json.loads(next(probes.folder.glob("*.json")).read_text()))
+    assert pace.item_seconds + pace.step_seconds > 0
+    assert pace.write_seconds > 0
+    assert pace.start_seconds > 0
+    assert pace.peak_bytes > 0
+    frozen = ProbeOrder(**{**vars(ORDER), "template": "Lehr_Lite", "params": {"image_size": 64}})
+    assert probes.pace(frozen).feature_seconds > 0
