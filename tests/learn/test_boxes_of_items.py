@@ -62,7 +62,7 @@ def test_items_without_boxes_are_background_unless_they_carry_a_concept_of_the_m
 def test_without_any_good_box_the_sentence_says_what_there_is() -> None:
     with pytest.raises(NoTrainingData):
         boxed(ORDER, [])
-    with pytest.raises(NoPositives, match="their boxes are of: 'cat'|their boxes are of: cat"):
+    with pytest.raises(NoPositives, match="their boxes are of: cat"):
         boxed(ORDER, [item("a", replace(GOOD, concept="cat"))])
     with pytest.raises(NoPositives, match="1 carry a concept for the whole picture"):
         boxed(ORDER, [item("a", positives=frozenset({"disc"}))])

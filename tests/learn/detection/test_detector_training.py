@@ -110,3 +110,14 @@ def test_every_advertised_name_of_a_detector_is_found(name: str) -> None:
     for spelling in (name.replace("_", "-"), name.removeprefix("Clarifai_"), name.lower(), *template.aliases):
         assert find("visual-detector", spelling) is template
     assert template in of_type("visual-detector")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Clarifai_InceptionV2", "Clarifai_InceptionV4"])
+def test_the_deep_detectors_learn_from_random_weights(packs_folder: Path, name: str) -> None:
+    """Sixteen pictures at 64 pixels, 40 steps of 4: the loss of the last epochs is below half of the first one's."""
+    data = detector_data(packs_folder, 20, 64)
+    recipe = detector_recipe(data, name, num_epochs=10, per_item_lrate=0.0025, test_freq=0, pretrained_weights="none")
+    assert any("RANDOM WEIGHTS" in notice for notice in recipe.notices)
+    losses = [event.train_loss for event in train(recipe, data) if isinstance(event, EpochEnded)]
+    assert min(losses[-2:]) < 0.5 * losses[0], losses
