@@ -38,6 +38,7 @@ class EmbeddingLearner(PixelLearner):
 
     def judge(self) -> Mapping[str, float]:
         """What held-out pictures find among each other: recall_at_1, map_at_r."""
+        self.settle()
         return judged(self.data, self.logits(self.net, self.data.held_indices, View()))
 
 

@@ -33,6 +33,7 @@ Norms = Literal["by batch", "frozen", "live", "settling"]
 
 _TOO_SMALL_FOR_NORMS = 8
 _JUDGED_BATCH = 64
+_SETTLING_ITEMS = 512
 _FORGETTING = 0.1
 """Weight of a batch in the running statistics of norms."""
 
@@ -72,12 +73,35 @@ class PixelLearner:
 
     def judge(self) -> Mapping[str, float]:
         """As Learner.judge; one centred look at each held-out picture."""
+        self.settle()
         held_N = self.data.held_indices
         logits_NK = self.logits(self.net, held_N, View())
         targets_NK = self.targets_NK[torch.from_numpy(held_N).to(self.device.name)]
         loss = float(self.loss_of_logits(logits_NK, targets_NK))
         probabilities_NK = activated(self.recipe.activation, logits_NK)
         return {"loss": loss, **quick_metrics(probabilities_NK.cpu().numpy(), self.data.targets_NK[held_N])}
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Measures the statistics of a random network's norms afresh, with the weights as they are now.
+
+        While weights move fast, running means lag behind them and evaluations are noise ("precise BatchNorm", Wu and
+        Johnson, arXiv 2105.07576). Does nothing to pretrained networks.
+        """
+        if not self.norms:
+            return
+        for norm in self.norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean
+        base: nn.Module = getattr(self.net, "base", self.net)
+        base.train()
+        count = min(len(self.data.train_indices), _SETTLING_ITEMS)
+        chosen_N = np.resize(
+            self.data.train_indices, max(2, count - count % _JUDGED_BATCH if count > _JUDGED_BATCH else count)
+        )
+        with self.device.autocast():
+            for x_BCSS in self._views(chosen_N, View()):
+                base(x_BCSS)
 
     def whole(self) -> nn.Module:
         """As Learner.whole."""
@@ -124,7 +148,7 @@ def pixel_learning(
         learner = learner_type(net, recipe, data, augmentation, loss_of(recipe.activation, smoothing))
         adapt(net, recipe)
         if norms == "settling":
-            learner.norms = [norm for norm in batchnorms(net) if norm.track_running_stats]
+            learner.norms = list(batchnorms(getattr(net, "base", net)))
             for norm in learner.norms:
                 norm.momentum = None
         elif norms == "frozen" or (norms == "by batch" and recipe.batch_size < _TOO_SMALL_FOR_NORMS):
