@@ -44,7 +44,7 @@ def test_an_embedder_learns_to_bring_like_pictures_together(lesson: Lesson) -> N
     evaluation = lesson.evaluated()
     assert isinstance(evaluation, EmbeddingEvaluation)
     assert evaluation.known
-    assert evaluation.known.recall_at_1 > 0.7, "a chance of 0.1"
+    assert evaluation.known.recall_at_1 > 0.5, "a chance of 0.1"
     assert evaluation.known.map_at_r > 0.35
     assert evaluation.known.recall_at_1 <= evaluation.known.recall_at_5 <= evaluation.known.recall_at_10
     assert evaluation.unseen is None
@@ -129,10 +129,9 @@ def test_the_angular_knobs_shape_the_loss(lesson: Lesson) -> None:
         angular_scale=64, angular_margin=0.7
     )
     assert arcface(angular_centers=3)["centers"] == 3
-    dynamic = arcface(angular_margin_mode="dynamic", angular_margin=0.6)["margin"]
-    assert max(dynamic) <= 0.6
-    assert min(dynamic) >= 0.1
-    assert len(set(dynamic)) > 1
+    form = parse(find(*reversed(EMBEDDER)).form, {"angular_margin_mode": "dynamic", "angular_margin": 0.6}).form
+    common, rare = form.margins([500, 2])
+    assert 0.1 <= common < rare <= 0.6
 
 
 def test_the_margin_grows_with_the_steps_and_a_resumed_run_knows_how_far_it_was(lesson: Lesson) -> None:
