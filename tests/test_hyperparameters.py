@@ -138,7 +138,7 @@ def test_every_knob_can_be_advertised(template: object) -> None:
     for described in knobs:
         assert described.placeholder
         assert described.sentence.endswith(".")
-        assert described.kind in {"range", "number", "boolean", "string", "enum"}
+        assert described.kind in {"range", "number", "numbers", "boolean", "string", "enum"}
         if described.kind == "range":
             assert described.minimum is not None
             assert described.maximum is not None
@@ -154,3 +154,23 @@ def test_a_form_is_frozen() -> None:
 def test_templates_and_forms_import_no_torch() -> None:
     code = "import sys, lehr.templates, lehr.hyperparameters, lehr.learn.offline; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class ListForm(Form):
+    """One list."""
+
+    ratios: tuple[float, ...] = knob((0.5, 1.0), minimum=0.1, maximum=10.0)
+    """Some numbers."""
+
+
+@pytest.mark.parametrize("given", [[2, 3], (2.0, 3), "2, 3", "[2,3]", [2, 3, 2]])
+def test_a_list_of_numbers_comes_as_a_list_or_as_a_text(given: object) -> None:
+    assert parse(ListForm, {"ratios": given}).form.ratios == (2.0, 3.0)
+    [described] = describe(ListForm)
+    assert parse(ListForm, {"ratios": described.default}).form.ratios == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("given", [[], [0.01], [11], "a, b", 3, [None], True])
+def test_a_list_that_cannot_be_is_refused_with_its_limits(given: object) -> None:
+    with pytest.raises(InvalidParams, match=r"ratios is .*; it must be"):
+        parse(ListForm, {"ratios": given})

