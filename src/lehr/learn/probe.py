@@ -35,8 +35,9 @@ from lehr.learn.memory_limit import Need, check_memory
 from lehr.learn.pace import Pace
 from lehr.learn.recipe import Recipe
 
-_NUM_ITEMS, _NUM_HELD_OUT = 40, 8
-"""Few: features of all of them are computed. At large image sizes there are fewer still."""
+_NUM_ITEMS, _NUM_HELD_OUT = 40, 20
+"""Few: features of all of them are computed, and at large image sizes there are fewer still. Half are held out: judging
+a network with random weights looks at some training items, too, which is not to count for each held-out one."""
 _FULL_SIZE = 256
 """Up to this image size there are `_NUM_ITEMS`."""
 _STEPS = 4
