@@ -29,8 +29,8 @@ TEMPLATE = Template(
     ),
     when="Thousands of boxes, small or similar objects, and a GPU.",
     measured=(
-        "From random weights, 16 rendered pictures of 64 pixels: training loss 3.5 to 1.7 within 40 steps of 4 (2 cores "
-        "of an AMD EPYC (Zen 4), no GPU, 2026-11-22). Not yet measured with pretrained weights."
+        "From random weights, 16 rendered pictures of 64 pixels: training loss 3.5 to 1.7 within 40 steps of 4 (2 "
+        "cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22). Not yet measured with pretrained weights."
     ),
     form=DetectorForm,
     recipe=recipe,
