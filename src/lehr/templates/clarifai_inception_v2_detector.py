@@ -26,8 +26,9 @@ TEMPLATE = Template(
     description="RetinaNet on Inception-v2: faster than on Inception-v4, and nearly as exact.",
     when="Some hundred boxes per concept and a GPU.",
     measured=(
-        "From random weights, 16 rendered pictures of 64 pixels: training loss 3.9 to 1.2 within 40 steps of 4 (2 "
-        "cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22). Not yet measured with pretrained weights."
+        "From random weights: mean average precision 0.40 at IoU 0.5 on 25 held-out pictures of drawn discs and "
+        "squares after 18 epochs on 100 such pictures at 64 pixels (per_item_lrate 0.0025): 96 s of one core of an "
+        "AMD EPYC (Zen 4), no GPU, 2026-11-22. Not yet measured with pretrained weights."
     ),
     form=DetectorForm,
     recipe=recipe,
