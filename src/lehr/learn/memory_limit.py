@@ -22,7 +22,7 @@ from lehr.learn.recipe import Learner, Recipe
 
 USABLE_SHARE = 0.9
 """Of the available memory. The rest goes to what is not counted: scratch space of convolutions, fragments, data.
-Measured: what is counted was 0.91 to 0.95 of what steps of three networks took at their most (CPU, bfloat16)."""
+Measured: what is counted was 0.83 to 0.93 of what steps of three networks took at their most (CPU, bfloat16)."""
 _SIZES = (2, 4)
 _NO_LIMIT = 2**60
 """Larger than any memory: how version 1 of cgroups writes that there is no limit."""
