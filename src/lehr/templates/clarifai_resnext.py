@@ -1,4 +1,9 @@
-"""Classifier on ResNeXt-50 32x4d (learn/nets/resnet.py)."""
+"""Classifier on ResNeXt-50 32x4d (learn/nets/resnet.py).
+
+Measured: from random weights, accuracy 0.78 on 27 held-out digits of three kinds (scikit-learn's, 108 to train on,
+image_size 32, batch_size 16, lrate 0.02, logreg 0, seed 0) after 2 epochs, 32 s on busy cores, on 2 cores of an AMD
+EPYC (Zen 4), no GPU, 2026-11-22.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +31,11 @@ TEMPLATE = Template(
         "hub or the folder of weights."
     ),
     when="Photographs and a GPU; the most accurate of the public templates per second.",
-    measured="",
+    measured=(
+        "From random weights, accuracy 0.78 on 27 held-out digits of three kinds (scikit-learn's, 108 to train on, "
+        "image_size 32, batch_size 16, lrate 0.02, logreg 0, seed 0) after 2 epochs, 32 s on busy cores, on 2 cores "
+        "of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=NetworkForm,
     recipe=recipe,
     aliases=("Clarifai-ResNext", "ResNext", "Clarifai_ResNeXt"),

@@ -1,4 +1,9 @@
-"""Embedder of ResNeXt-50 32x4d: 2,048 pooled features of a network trained to classify."""
+"""Embedder of ResNeXt-50 32x4d: 2,048 pooled features of a network trained to classify.
+
+Measured: from random weights, recall@1 0.85 and MAP@R 0.54 (a chance of 0.33) on 27 held-out digits of three kinds
+(scikit-learn's, 108 to train on, image_size 32, batch_size 16, lrate 0.02, logreg 0, seed 0) after 2 epochs, 21 s on
+busy cores, on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,11 @@ TEMPLATE = Template(
     title="ResNeXt",
     description="The 2,048 pooled features of ResNeXt-50 32x4d, trained as a classifier, of length 1.",
     when="Search and clustering in your own kind of photographs, with a GPU.",
-    measured="",
+    measured=(
+        "From random weights, recall@1 0.85 and MAP@R 0.54 (a chance of 0.33) on 27 held-out digits of three kinds "
+        "(scikit-learn's, 108 to train on, image_size 32, batch_size 16, lrate 0.02, logreg 0, seed 0) after 2 "
+        "epochs, 21 s on busy cores, on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=NetworkEmbedderForm,
     recipe=recipe,
     aliases=("Clarifai-ResNext", "ResNext", "Clarifai_ResNeXt"),

@@ -1,4 +1,10 @@
-"""The classifier that the other public templates are cases of: the network is a knob."""
+"""The classifier that the other public templates are cases of: the network is a knob.
+
+Measured: with model_cfg inception_batchnorm it is the recipe of Clarifai_InceptionBatchNorm, measured there: from
+random weights, accuracy 1.00 on 72 held-out digits of four kinds (288 to train on, image_size 32, batch_size 32,
+lrate 0.05, logreg 0, seed 0) after 4 epochs, 164 s on busy cores, on 2 cores of an AMD EPYC (Zen 4), no GPU,
+2026-11-22.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +70,12 @@ TEMPLATE = Template(
     title="Classifier of a chosen network",
     description="A classifier on the network that model_cfg names (ResNeXt-50 where nothing is said).",
     when="Old clients that ask for it, and comparisons of networks under one name.",
-    measured="",
+    measured=(
+        "With model_cfg inception_batchnorm it is the recipe of Clarifai_InceptionBatchNorm, measured there: from "
+        "random weights, accuracy 1.00 on 72 held-out digits of four kinds (288 to train on, image_size 32, "
+        "batch_size 32, lrate 0.05, logreg 0, seed 0) after 4 epochs, 164 s on busy cores, on 2 cores of an AMD EPYC "
+        "(Zen 4), no GPU, 2026-11-22."
+    ),
     form=BaseModelForm,
     recipe=recipe,
     aliases=("classification-basemodel-v1",),

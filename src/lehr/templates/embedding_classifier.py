@@ -1,6 +1,10 @@
 """A linear classifier on what an embedder gives, solved in seconds on cached embeddings; it needs no template's name.
 
 The embedder is one of your own, or the base that comes with Lehr. Each picture is embedded once and never again.
+
+Measured: on the embedder that comes with Lehr, accuracy 0.88 on 90 held-out digits of ten kinds (scikit-learn's, 360
+to train on, image_size 64) after 39 s on busy cores, nearly all of them for the embeddings, on 2 cores of an AMD EPYC
+(Zen 4), no GPU, 2026-11-22.
 """
 
 from __future__ import annotations
@@ -132,7 +136,11 @@ TEMPLATE = Template(
     title="Embedding classifier",
     description="A linear classifier on the embeddings of a visual-embedder, solved in seconds.",
     when="A good embedder is at hand, or a first answer is wanted at once.",
-    measured="",
+    measured=(
+        "On the embedder that comes with Lehr, accuracy 0.88 on 90 held-out digits of ten kinds (scikit-learn's, 360 "
+        "to train on, image_size 64) after 39 s on busy cores, nearly all of them for the embeddings, on 2 cores of "
+        "an AMD EPYC (Zen 4), no GPU, 2026-11-22."
+    ),
     form=EmbeddingClassifierForm,
     recipe=recipe,
     aliases=("embedding-classifier",),

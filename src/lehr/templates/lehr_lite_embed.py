@@ -1,4 +1,8 @@
-"""Lehr's own embedder: learned by angles in seconds, on the cached features of the base that comes with Lehr."""
+"""Lehr's own embedder: learned by angles in seconds, on the cached features of the base that comes with Lehr.
+
+Measured: recall@1 0.83 and MAP@R 0.51 on 90 held-out digits of ten kinds (scikit-learn's, 360 to train on, image_size
+64, all else default), which are unlike photographs, after 29 s on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,11 @@ TEMPLATE = Template(
     title="Photographs, from a pretrained base",
     description="A short embedding behind EfficientNet-Lite0, which comes with Lehr pretrained on ImageNet, by angles.",
     when="Photographs, few examples, no GPU: the first thing to try.",
-    measured="",
+    measured=(
+        "Recall@1 0.83 and MAP@R 0.51 on 90 held-out digits of ten kinds (scikit-learn's, 360 to train on, image_size "
+        "64, all else default), which are unlike photographs, after 29 s on 2 cores of an AMD EPYC (Zen 4), no GPU, "
+        "2026-11-22."
+    ),
     form=LiteEmbedderForm,
     recipe=recipe,
     aliases=("Lite",),
