@@ -6,7 +6,7 @@ import pytest
 from lehr.errors import InvalidPrediction
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.structs import to_struct
-from lehr.services.predict import Choice, _concepts, chosen
+from lehr.services.predict import Choice, _concepts, check_selection, chosen
 
 IDS = ("ant", "bee", "cat", "dog")
 NAMES = {"cat": "Felis catus"}
@@ -56,6 +56,13 @@ def old_style(**config) -> r.Model:
 )
 def test_the_requests_wishes_win_wherever_a_client_puts_them(stored, asked, expected):
     assert chosen(stored, asked) == expected
+
+
+def test_a_selection_of_nothing_the_model_knows_is_refused_and_names_what_it_knows():
+    check_selection(Choice(select=frozenset({"Felis catus", "typo"})), IDS, NAMES)
+    check_selection(Choice(), IDS, NAMES)
+    with pytest.raises(InvalidPrediction, match=r"'typo'.*ant, bee, cat, dog"):
+        check_selection(Choice(select=frozenset({"typo"})), IDS, NAMES)
 
 
 @pytest.mark.parametrize("limit", ["many", -1, float("nan"), float("inf")])

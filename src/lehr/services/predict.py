@@ -144,6 +144,7 @@ def _telling(
     choice = chosen(model, asked)
     if bundle.output == "embedding":
         return _embedded
+    check_selection(choice, bundle.concepts, names)
     if bundle.output != "detections":
         return lambda values: resources_pb2.Data(concepts=_concepts(values, bundle.concepts, names, choice))
     asks = (asked.model_version.output_info, asked.output_info)
@@ -174,6 +175,18 @@ def _number(info: resources_pb2.OutputInfo, name: str) -> float:
     if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise InvalidPrediction(f"output_info.params.{name} is a number from 0 up; given {value!r}.")
     return float(value)
+
+
+def check_selection(choice: Choice, concept_ids: Sequence[str], names: dict[str, str]) -> None:
+    """Raises InvalidPrediction for selected concepts that the model does not know: an empty answer would hide the typo.
+
+    Where an id and a name were given for one concept, either of them will do.
+    """
+    known = {*concept_ids, *names.values()}
+    if choice.select and not choice.select & known:
+        unknown = ", ".join(repr(name) for name in sorted(choice.select)[:5])
+        some = ", ".join(list(concept_ids)[:10])
+        raise InvalidPrediction(f"select_concepts names {unknown}, which the model does not know; it knows: {some}.")
 
 
 def _selected(info: resources_pb2.OutputInfo) -> frozenset[str]:
