@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -20,18 +19,10 @@ from lehr.api.front import Front
 from lehr.api.grpc_face import GrpcFace
 from lehr.api.rest_face import rest_app
 from lehr.api.room import Room
-from lehr.api.rpcs.annotations import AnnotationRpcs
-from lehr.api.rpcs.apps import AppRpcs
-from lehr.api.rpcs.concepts import ConceptRpcs
-from lehr.api.rpcs.datasets import DatasetRpcs
-from lehr.api.rpcs.estimates import EstimateRpcs
-from lehr.api.rpcs.evaluations import EvaluationRpcs
-from lehr.api.rpcs.inputs import InputRpcs
-from lehr.api.rpcs.models import ModelRpcs
 from lehr.api.rpcs.not_yet import NOT_YET
-from lehr.api.rpcs.statuses import StatusRpcs
 from lehr.errors import InvalidRequest, LehrError, StoreUnusable
 from lehr.hyperparameters import parse
+from lehr.implementations import LEHR, Parts, Store, implementations
 from lehr.jobs.crew import Crew
 from lehr.jobs.launcher import LocalLauncher
 from lehr.jobs.queue import Queue
@@ -39,44 +30,24 @@ from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
 from lehr.services import evaluations, ingest, training
-from lehr.services.add_jobs import AddJobs
-from lehr.services.annotations import Annotations
 from lehr.services.apps import Apps
 from lehr.services.bundles import Bundles
-from lehr.services.concepts import Concepts
-from lehr.services.dataset_versions import DatasetVersions
-from lehr.services.datasets import Datasets
-from lehr.services.estimates import Estimates
 from lehr.services.evaluating import Evaluating
-from lehr.services.evaluations import Evaluations
 from lehr.services.housekeeping import Housekeeping
 from lehr.services.ingest import Ingest
-from lehr.services.inputs import Inputs
 from lehr.services.keys import Keys
 from lehr.services.media import HostedMedia
-from lehr.services.models import Models
-from lehr.services.predict import Predict
-from lehr.services.probes import ProbeOrder, Probes
+from lehr.services.probes import ProbeOrder
 from lehr.services.signing import Signer
-from lehr.services.training import Orders, Training
+from lehr.services.training import Training
 from lehr.services.users import Users
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.fetch import Fetcher
 from lehr.serving.predictors import Predictors
 from lehr.settings import Settings
 from lehr.store import secrets
-from lehr.store.blobs import Blobs, open_blobs
+from lehr.store.blobs import open_blobs
 from lehr.store.db import Database
-
-
-@dataclass(frozen=True, kw_only=True)
-class Store:
-    """What every process of one Lehr shares."""
-
-    db: Database
-    blobs: Blobs
-    queue: Queue
-    bundles: Bundles
 
 
 def open_store(settings: Settings) -> Store:
@@ -105,7 +76,7 @@ def serve(settings: Settings) -> int:
         )
     store = open_store(settings)
     predictors = Predictors(settings.predictors)
-    crew = Crew([*_lehr(), "worker"], settings.workers, {**os.environ, **settings.to_environment()})
+    crew = Crew([*LEHR, "worker"], settings.workers, {**os.environ, **settings.to_environment()})
     decoders = DecoderPool(2)
     with tempfile.TemporaryDirectory(prefix="lehr-") as sockets:
         door, files = _door(settings, store, predictors, crew, decoders)
@@ -144,7 +115,9 @@ def _door(
     door = Door(
         authenticate=lambda token: _caller(keys, token),
         enter=lambda caller, user_id, app: apps.admit(caller.user_id, user_id, app),
-        implementations=_implementations(settings, store, predictors, decoders, signer),
+        implementations=implementations(
+            Parts(settings=settings, store=store, predictors=predictors, decoders=decoders, signer=signer)
+        ),
         may_lack=NOT_YET,
     )
     files = Files(
@@ -169,43 +142,6 @@ def _front(settings: Settings, app: Starlette, grpc_socket: Path) -> Front:
         grpc_socket=grpc_socket,
         tls=(certificate, key) if certificate and key else None,
     )
-
-
-def _implementations(
-    settings: Settings, store: Store, predictors: Predictors, decoders: DecoderPool, signer: Signer
-) -> list[object]:
-    """The RPCs, noun by noun."""
-    db, queue = store.db, store.queue
-    predict = Predict(
-        db=db,
-        blobs=store.blobs,
-        bundles=store.bundles,
-        decoders=decoders,
-        predictors=predictors,
-        fetcher=Fetcher(allow=settings.fetch_allow),
-    )
-    estimates = Estimates(
-        db=db,
-        blobs=store.blobs,
-        bundles=store.bundles,
-        decoders=decoders,
-        probes=Probes(
-            command=[*_lehr(), "probe"],
-            folder=settings.home / "cache" / "probes",
-            environment={**os.environ, **settings.to_environment()},
-        ),
-    )
-    return [
-        AppRpcs(users=Users(db=db), apps=Apps(db=db, queue=queue), keys=Keys(db=db)),
-        ConceptRpcs(concepts=Concepts(db=db)),
-        InputRpcs(inputs=Inputs(db=db, blobs=store.blobs, queue=queue), add_jobs=AddJobs(db=db, queue=queue)),
-        AnnotationRpcs(annotations=Annotations(db=db)),
-        DatasetRpcs(datasets=Datasets(db=db), versions=DatasetVersions(db=db)),
-        ModelRpcs(models=Models(db=db, queue=queue), orders=Orders(db=db, queue=queue), predict=predict, signer=signer),
-        EstimateRpcs(estimates=estimates),
-        EvaluationRpcs(evaluations=Evaluations(db=db, blobs=store.blobs, queue=queue)),
-        StatusRpcs(),
-    ]
 
 
 def _caller(keys: Keys, token: str) -> Caller:
@@ -241,7 +177,7 @@ def work(settings: Settings) -> int:
         kinds = Kinds(
             in_process={ingest.KIND: small.run}, launched=frozenset(runs), failed={ingest.KIND: small.failed, **failed}
         )
-        Worker(store.queue, kinds, LocalLauncher([*_lehr(), "job"])).run()
+        Worker(store.queue, kinds, LocalLauncher([*LEHR, "job"])).run()
     return 0
 
 
@@ -297,11 +233,6 @@ def probe(settings: Settings, asked: str) -> str:
         refused = {"code": error.code, "http_status": error.http_status, "details": error.details}
         return json.dumps({"refused": refused})
     return json.dumps({"pace": pace.to_json(), "seconds": time.perf_counter() - began})
-
-
-def _lehr() -> list[str]:
-    """This very Lehr, as a command."""
-    return [sys.executable, "-m", "lehr"]
 
 
 # -- small commands ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,4 @@
-"""Every table. A row of a noun is its serialised message plus the columns that queries need.
-
-`key` is a row's number in order of insertion, never used twice; ids are the clients' names for things and unique within
-their parent. Rows point at their parent's key, so that deleting a parent takes everything below it along.
-"""
+"""The tables of the first schema: people, apps, inputs, annotations, data sets, models, jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     String,
     Table,
@@ -23,89 +18,57 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["METADATA", "PENDING_INPUT", "REVISION"]
-
-REVISION = "0001"
-"""The newest of the migrations: what these tables are."""
-
-METADATA = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-NUMBER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts by itself only in INTEGER PRIMARY KEY
-SHA = String(64)
+from lehr.store.tables.kit import METADATA, NUMBER, SHA, key, message, parent, table
 
 PENDING_INPUT = text("status_code IN (30001, 30003)")
 """Inputs that still wait for their processing; the words must equal those of the partial index for SQLite to use it."""
 
+users = table("users", key(), Column("id", Text, nullable=False, unique=True), message())
 
-def _key() -> Column[int]:
-    return Column("key", NUMBER, primary_key=True, autoincrement=True)
-
-
-def _parent(name: str, target: str, *, index: bool = False) -> Column[int]:
-    return Column(name, NUMBER, ForeignKey(target, ondelete="CASCADE"), nullable=False, index=index)
-
-
-def _message() -> Column[bytes]:
-    return Column("message", LargeBinary, nullable=False)
-
-
-def _table(name: str, *parts: Column | UniqueConstraint | Index) -> Table:
-    return Table(name, METADATA, *parts, sqlite_autoincrement=True)
-
-
-users = _table("users", _key(), Column("id", Text, nullable=False, unique=True), _message())
-
-apps = _table(
+apps = table(
     "apps",
-    _key(),
+    key(),
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE", onupdate="CASCADE"), nullable=False),
     Column("id", Text, nullable=False),
     Column("name", Text, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("user_id", "id"),
 )
 
-keys = _table(
+keys = table(
     "keys",
-    _key(),
+    key(),
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE", onupdate="CASCADE"), nullable=False),
     Column("app_key", NUMBER, ForeignKey("apps.key", ondelete="CASCADE"), index=True),
     Column("id", Text, nullable=False),
     Column("secret_sha", SHA, nullable=False, unique=True),
     Column("expires_at", BigInteger),  # ms since 1970
-    _message(),
+    message(),
     UniqueConstraint("user_id", "id"),
 )
 
-concepts = _table(
+concepts = table(
     "concepts",
-    _key(),
-    _parent("app_key", "apps.key"),
+    key(),
+    parent("app_key", "apps.key"),
     Column("id", Text, nullable=False),
     Column("name", Text, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("app_key", "id"),
     Index(None, "app_key", "name"),
 )
 
-inputs = _table(
+inputs = table(
     "inputs",
-    _key(),
-    _parent("app_key", "apps.key"),
+    key(),
+    parent("app_key", "apps.key"),
     Column("id", Text, nullable=False),
     Column("status_code", Integer, nullable=False),
     Column("url_sha", SHA),  # a URL may be longer than an index entry
     Column("content_sha", SHA, nullable=False, index=True),  # '' until the bytes are here
     Column("thumbnail_sha", SHA, nullable=False, index=True),
     Column("add_job_id", Text),
-    _message(),
+    message(),
     UniqueConstraint("app_key", "id"),
     Index(None, "app_key", "key", "status_code"),
 )
@@ -125,118 +88,118 @@ Index(
     postgresql_where=inputs.c.add_job_id.is_not(None),
 )
 
-add_jobs = _table(
+add_jobs = table(
     "add_jobs",
-    _key(),
-    _parent("app_key", "apps.key"),
+    key(),
+    parent("app_key", "apps.key"),
     Column("id", Text, nullable=False),
     Column("num_refused", Integer, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("app_key", "id"),
 )
 
-input_annotations = _table(
+input_annotations = table(
     "input_annotations",
-    _key(),
-    _parent("app_key", "apps.key"),
-    _parent("input_key", "inputs.key"),
+    key(),
+    parent("app_key", "apps.key"),
+    parent("input_key", "inputs.key"),
     Column("id", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("model_version_id", Text, nullable=False),
     Column("task_id", Text, nullable=False),
     Column("status_code", Integer, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("input_key", "id"),
     Index(None, "app_key", "key"),
     Index(None, "app_key", "id"),
 )
 
-datasets = _table(
+datasets = table(
     "datasets",
-    _key(),
-    _parent("app_key", "apps.key"),
+    key(),
+    parent("app_key", "apps.key"),
     Column("id", Text, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("app_key", "id"),
 )
 
-dataset_inputs = _table(
+dataset_inputs = table(
     "dataset_inputs",
-    _key(),
-    _parent("dataset_key", "datasets.key"),
-    _parent("input_key", "inputs.key", index=True),
+    key(),
+    parent("dataset_key", "datasets.key"),
+    parent("input_key", "inputs.key", index=True),
     Column("created_at", BigInteger, nullable=False),  # µs since 1970
     UniqueConstraint("dataset_key", "input_key"),
     Index(None, "dataset_key", "key"),
 )
 
-dataset_versions = _table(
+dataset_versions = table(
     "dataset_versions",
-    _key(),
-    _parent("dataset_key", "datasets.key"),
+    key(),
+    parent("dataset_key", "datasets.key"),
     Column("id", Text, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("dataset_key", "id"),
 )
 
-frozen_inputs = _table(
+frozen_inputs = table(
     "frozen_inputs",
-    _key(),
-    _parent("dataset_version_key", "dataset_versions.key"),
+    key(),
+    parent("dataset_version_key", "dataset_versions.key"),
     Column("input_key", NUMBER, nullable=False),  # no foreign key: the input may go, its frozen copy stays
     Column("id", Text, nullable=False),
     Column("status_code", Integer, nullable=False),
     Column("content_sha", SHA, nullable=False, index=True),
-    _message(),
+    message(),
     UniqueConstraint("dataset_version_key", "input_key"),
 )
 
-frozen_annotations = _table(
+frozen_annotations = table(
     "frozen_annotations",
-    _key(),
-    _parent("dataset_version_key", "dataset_versions.key"),
+    key(),
+    parent("dataset_version_key", "dataset_versions.key"),
     Column("input_key", NUMBER, nullable=False),
-    _message(),
+    message(),
     Index(None, "dataset_version_key", "input_key"),
 )
 
-models = _table(
+models = table(
     "models",
-    _key(),
-    _parent("app_key", "apps.key"),
+    key(),
+    parent("app_key", "apps.key"),
     Column("id", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("model_type_id", Text, nullable=False),
     Column("modified_at", BigInteger, nullable=False),  # µs since 1970
-    _message(),
+    message(),
     UniqueConstraint("app_key", "id"),
     Index(None, "app_key", "modified_at"),
 )
 
-model_versions = _table(
+model_versions = table(
     "model_versions",
-    _key(),
-    _parent("model_key", "models.key"),
+    key(),
+    parent("model_key", "models.key"),
     Column("id", Text, nullable=False),
     Column("status_code", Integer, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("model_key", "id"),
     Index(None, "model_key", "key", "status_code"),
 )
 
-log_lines = _table(
+log_lines = table(
     "log_lines",
-    _key(),
-    _parent("version_key", "model_versions.key"),
+    key(),
+    parent("version_key", "model_versions.key"),
     Column("at", BigInteger, nullable=False),  # µs since 1970
     Column("text", Text, nullable=False),
     Index(None, "version_key", "key"),
 )
 
-checkpoints = _table(
+checkpoints = table(
     "checkpoints",
-    _key(),
-    _parent("version_key", "model_versions.key", index=True),
+    key(),
+    parent("version_key", "model_versions.key", index=True),
     Column("token", BigInteger, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("sha", SHA, nullable=False, index=True),
@@ -269,11 +232,11 @@ training_sets = Table(
     Column("sha", SHA, nullable=False, index=True),
 )
 
-evaluations = _table(
+evaluations = table(
     "evaluations",
-    _key(),
-    _parent("app_key", "apps.key"),
-    _parent("version_key", "model_versions.key"),
+    key(),
+    parent("app_key", "apps.key"),
+    parent("version_key", "model_versions.key"),
     Column("id", Text, nullable=False),
     Column("status_code", Integer, nullable=False),
     Column("model_id", Text, nullable=False),
@@ -286,32 +249,32 @@ evaluations = _table(
     Column("recall", Double, nullable=False),
     Column("mean_avg_precision", Double, nullable=False),
     Column("details_sha", SHA, nullable=False, index=True),  # '' until it is evaluated
-    _message(),
+    message(),
     UniqueConstraint("app_key", "id"),
     Index(None, "version_key", "key"),
 )
 
-workflows = _table(
+workflows = table(
     "workflows",
-    _key(),
-    _parent("app_key", "apps.key"),
+    key(),
+    parent("app_key", "apps.key"),
     Column("id", Text, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("app_key", "id"),
 )
 
-workflow_versions = _table(
+workflow_versions = table(
     "workflow_versions",
-    _key(),
-    _parent("workflow_key", "workflows.key"),
+    key(),
+    parent("workflow_key", "workflows.key"),
     Column("id", Text, nullable=False),
-    _message(),
+    message(),
     UniqueConstraint("workflow_key", "id"),
 )
 
-jobs = _table(
+jobs = table(
     "jobs",
-    _key(),
+    key(),
     Column("id", String(32), nullable=False, unique=True),
     Column("kind", Text, nullable=False),
     Column("subject", Text, nullable=False),

@@ -1,0 +1,128 @@
+"""What answers each RPC, noun by noun. Nothing here decides anything."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+
+from lehr.api.rpcs.annotations import AnnotationRpcs
+from lehr.api.rpcs.apps import AppRpcs
+from lehr.api.rpcs.concepts import ConceptRpcs
+from lehr.api.rpcs.datasets import DatasetRpcs
+from lehr.api.rpcs.estimates import EstimateRpcs
+from lehr.api.rpcs.evaluations import EvaluationRpcs
+from lehr.api.rpcs.inputs import InputRpcs
+from lehr.api.rpcs.models import ModelRpcs
+from lehr.api.rpcs.statuses import StatusRpcs
+from lehr.jobs.queue import Queue
+from lehr.services.add_jobs import AddJobs
+from lehr.services.annotations import Annotations
+from lehr.services.apps import Apps
+from lehr.services.bundles import Bundles
+from lehr.services.concepts import Concepts
+from lehr.services.dataset_versions import DatasetVersions
+from lehr.services.datasets import Datasets
+from lehr.services.estimates import Estimates
+from lehr.services.evaluations import Evaluations
+from lehr.services.inputs import Inputs
+from lehr.services.keys import Keys
+from lehr.services.models import Models
+from lehr.services.predict import Predict
+from lehr.services.probes import Probes
+from lehr.services.signing import Signer
+from lehr.services.training import Orders
+from lehr.services.users import Users
+from lehr.serving.decoders import DecoderPool
+from lehr.serving.fetch import Fetcher
+from lehr.serving.predictors import Predictors
+from lehr.settings import Settings
+from lehr.store.blobs import Blobs
+from lehr.store.db import Database
+
+LEHR = (sys.executable, "-m", "lehr")
+"""This very Lehr, as a command."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """What every process of one Lehr shares."""
+
+    db: Database
+    blobs: Blobs
+    queue: Queue
+    bundles: Bundles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the services of the control plane are made of."""
+
+    settings: Settings
+    store: Store
+    predictors: Predictors
+    decoders: DecoderPool
+    signer: Signer
+
+    @cached_property
+    def fetcher(self) -> Fetcher:
+        """Reads URLs, but none of the private ones."""
+        return Fetcher(allow=self.settings.fetch_allow)
+
+    @cached_property
+    def predict(self) -> Predict:
+        """Predictions of trained versions."""
+        store = self.store
+        return Predict(
+            db=store.db,
+            blobs=store.blobs,
+            bundles=store.bundles,
+            decoders=self.decoders,
+            predictors=self.predictors,
+            fetcher=self.fetcher,
+        )
+
+
+def implementations(parts: Parts) -> list[object]:
+    """Every group of RPCs."""
+    return [*_resources(parts), *_learning(parts), StatusRpcs()]
+
+
+def _resources(parts: Parts) -> list[object]:
+    """People, apps, concepts, inputs, annotations, data sets."""
+    db, blobs, queue = parts.store.db, parts.store.blobs, parts.store.queue
+    return [
+        AppRpcs(users=Users(db=db), apps=Apps(db=db, queue=queue), keys=Keys(db=db)),
+        ConceptRpcs(concepts=Concepts(db=db)),
+        InputRpcs(inputs=Inputs(db=db, blobs=blobs, queue=queue), add_jobs=AddJobs(db=db, queue=queue)),
+        AnnotationRpcs(annotations=Annotations(db=db)),
+        DatasetRpcs(datasets=Datasets(db=db), versions=DatasetVersions(db=db)),
+    ]
+
+
+def _learning(parts: Parts) -> list[object]:
+    """Models, trainings, predictions, evaluations."""
+    db, queue = parts.store.db, parts.store.queue
+    models = Models(db=db, queue=queue)
+    orders = Orders(db=db, queue=queue)
+    return [
+        ModelRpcs(models=models, orders=orders, predict=parts.predict, signer=parts.signer),
+        EstimateRpcs(estimates=_estimates(parts)),
+        EvaluationRpcs(evaluations=Evaluations(db=db, blobs=parts.store.blobs, queue=queue)),
+    ]
+
+
+def _estimates(parts: Parts) -> Estimates:
+    settings, store = parts.settings, parts.store
+    return Estimates(
+        db=store.db,
+        blobs=store.blobs,
+        bundles=store.bundles,
+        decoders=parts.decoders,
+        probes=Probes(
+            command=[*LEHR, "probe"],
+            folder=settings.home / "cache" / "probes",
+            environment={**os.environ, **settings.to_environment()},
+        ),
+    )

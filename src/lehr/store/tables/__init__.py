@@ -1,0 +1,71 @@
+"""Every table. A row of a noun is its serialised message plus the columns that queries need.
+
+`key` is a row's number in order of insertion, never used twice; ids are the clients' names for things and unique within
+their parent. Rows point at their parent's key, so that deleting a parent takes everything below it along.
+"""
+
+from __future__ import annotations
+
+from lehr.store.tables.kit import METADATA, NUMBER, SHA
+from lehr.store.tables.resources import (
+    PENDING_INPUT,
+    add_jobs,
+    apps,
+    bundles,
+    checkpoints,
+    concepts,
+    dataset_inputs,
+    dataset_versions,
+    datasets,
+    evaluations,
+    frozen_annotations,
+    frozen_inputs,
+    heartbeats,
+    input_annotations,
+    inputs,
+    jobs,
+    keys,
+    log_lines,
+    model_versions,
+    models,
+    secrets,
+    training_sets,
+    users,
+    workflow_versions,
+    workflows,
+)
+
+__all__ = [
+    "METADATA",
+    "NUMBER",
+    "PENDING_INPUT",
+    "REVISION",
+    "SHA",
+    "add_jobs",
+    "apps",
+    "bundles",
+    "checkpoints",
+    "concepts",
+    "dataset_inputs",
+    "dataset_versions",
+    "datasets",
+    "evaluations",
+    "frozen_annotations",
+    "frozen_inputs",
+    "heartbeats",
+    "input_annotations",
+    "inputs",
+    "jobs",
+    "keys",
+    "log_lines",
+    "model_versions",
+    "models",
+    "secrets",
+    "training_sets",
+    "users",
+    "workflow_versions",
+    "workflows",
+]
+
+REVISION = "0002"
+"""The newest of the migrations: what these tables are."""
