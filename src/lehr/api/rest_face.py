@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from lehr.api import openapi
 from lehr.api.body import Body
 from lehr.api.calls import Caller, Envelope, new_req_id
 from lehr.api.door import Door
@@ -43,6 +44,7 @@ def rest_app(*, door: Door, routes: Sequence[BaseRoute] = (), room: Room | None 
     app = Starlette(
         routes=[
             *routes,
+            Route("/openapi.json", _openapi),
             Route("/v2/auth/methods", _auth_methods),
             Route("/v2/users/{user_id}/organizations", _organizations),
             Mount("/v2", app=face),
@@ -212,6 +214,11 @@ async def _no_such_page(scope: Scope, receive: Receive, send: Send) -> None:
         await _no_route(Request(scope), [])(scope, receive, send)
     else:
         await send({"type": "websocket.close", "code": 1008})
+
+
+async def _openapi(_: Request) -> Response:
+    """What the routes under /v2 take and answer."""
+    return Response(openapi.document(), media_type=_JSON)
 
 
 async def _auth_methods(request: Request) -> Response:
