@@ -19,7 +19,7 @@ from lehr.store.rows import Noun, app_key, app_key_of
 from lehr.store.tables import apps, keys
 from lehr.store.times import micros
 
-__all__ = ["FoundKey", "delete", "find", "get", "hashed", "insert", "new_secret", "page", "update"]
+__all__ = ["FoundKey", "delete", "find", "find_by_number", "get", "hashed", "insert", "new_secret", "page", "update"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,16 @@ def insert(tx: Connection, user_id: str, key: resources_pb2.Key, *, secret: str,
 
 def find(tx: Connection, secret: str) -> FoundKey | None:
     """The unexpired key of this secret."""
-    alive = or_(keys.c.expires_at.is_(None), keys.c.expires_at > now_ms())
-    return _found(tx, and_(keys.c.secret_sha == hashed(secret), alive))
+    return _found(tx, and_(keys.c.secret_sha == hashed(secret), _alive()))
+
+
+def find_by_number(tx: Connection, number: int) -> FoundKey | None:
+    """The unexpired key whose row has this number."""
+    return _found(tx, and_(keys.c.key == number, _alive()))
+
+
+def _alive() -> ColumnElement[bool]:
+    return or_(keys.c.expires_at.is_(None), keys.c.expires_at > now_ms())
 
 
 def get(tx: Connection, user_id: str, id_or_secret: str) -> FoundKey | None:

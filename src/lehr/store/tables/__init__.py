@@ -6,6 +6,7 @@ their parent. Rows point at their parent's key, so that deleting a parent takes 
 
 from __future__ import annotations
 
+from lehr.store.tables.embeddings import backlog, embeddings, generations
 from lehr.store.tables.kit import METADATA, NUMBER, SHA
 from lehr.store.tables.resources import (
     PENDING_INPUT,
@@ -34,6 +35,7 @@ from lehr.store.tables.resources import (
     workflow_versions,
     workflows,
 )
+from lehr.store.tables.sessions import web_sessions
 
 __all__ = [
     "METADATA",
@@ -43,15 +45,18 @@ __all__ = [
     "SHA",
     "add_jobs",
     "apps",
+    "backlog",
     "bundles",
     "checkpoints",
     "concepts",
     "dataset_inputs",
     "dataset_versions",
     "datasets",
+    "embeddings",
     "evaluations",
     "frozen_annotations",
     "frozen_inputs",
+    "generations",
     "heartbeats",
     "input_annotations",
     "inputs",
@@ -63,6 +68,7 @@ __all__ = [
     "secrets",
     "training_sets",
     "users",
+    "web_sessions",
     "workflow_versions",
     "workflows",
 ]
