@@ -28,6 +28,7 @@ __all__ = [
     "get",
     "get_many",
     "insert",
+    "keys_of",
     "lock",
     "page",
     "pending",
@@ -144,6 +145,12 @@ def get(tx: Connection, ref: AppRef, input_id: str) -> resources_pb2.Input | Non
 def get_many(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, resources_pb2.Input]:
     """Those of the ids that exist."""
     return _INPUTS.by_id(tx, ids, table.c.app_key == app_key(ref))
+
+
+def keys_of(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, int]:
+    """Id → key, of those of the ids that exist, in the order of their keys."""
+    query = select(table.c.id, table.c.key).where(table.c.app_key == app_key(ref), table.c.id.in_(list(ids)))
+    return {row.id: int(row.key) for row in tx.execute(query.order_by(table.c.key))}
 
 
 def _matches(ref: AppRef, filters: InputFilter) -> list[ColumnElement[bool]]:

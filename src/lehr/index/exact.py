@@ -1,0 +1,65 @@
+"""Exact search over all vectors, block by block. Slow and right: the oracle that the approximate index is held to.
+
+Q queries, N vectors, D dimensions. All vectors have length 1, so the cosine is the dot product, and the order by
+cosine is that by Euclidean distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Nearest", "nearest"]
+
+BLOCK_VALUES = 4 << 20
+"""Values of one block: 16 MiB in float32, near what a processor's cache holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """The best rows of each query, the nearest first; where there are fewer than asked, row -1."""
+
+    rows_QK: np.ndarray
+    """int64."""
+    cosines_QK: np.ndarray
+    """float32; -inf where the row is -1."""
+
+
+def nearest(vectors_ND: np.ndarray, queries_QD: np.ndarray, k: int, *, among: np.ndarray | None = None) -> Nearest:
+    """The `k` best rows of `vectors_ND` (float16 or float32), or of those in `among` (positions) alone.
+
+    Equal cosines are ordered by row.
+    """
+    assert k >= 1, f"k {k}"
+    assert queries_QD.ndim == 2, f"queries {queries_QD.shape}"
+    best = _nothing(len(queries_QD), k)
+    num_rows = len(vectors_ND) if among is None else len(among)
+    step = max(1, BLOCK_VALUES // max(1, queries_QD.shape[1]))
+    for start in range(0, num_rows, step):
+        rows = np.arange(start, min(start + step, num_rows)) if among is None else among[start : start + step]
+        block_BD = vectors_ND[rows[0] : rows[-1] + 1] if among is None else vectors_ND[rows]
+        cosines_QB = queries_QD @ block_BD.astype(np.float32, copy=False).T
+        best = _merged(best, _best_of(rows, cosines_QB, k), k)
+    return best
+
+
+def _nothing(num_queries: int, k: int) -> Nearest:
+    return Nearest(
+        rows_QK=np.full((num_queries, k), -1, np.int64), cosines_QK=np.full((num_queries, k), -np.inf, np.float32)
+    )
+
+
+def _best_of(rows: np.ndarray, cosines_QB: np.ndarray, k: int) -> Nearest:
+    """The k best of a block, in no order."""
+    if cosines_QB.shape[1] <= k:
+        return Nearest(rows_QK=np.broadcast_to(rows, cosines_QB.shape), cosines_QK=cosines_QB)
+    picked_QK = np.argpartition(-cosines_QB, k - 1, axis=1)[:, :k]
+    return Nearest(rows_QK=rows[picked_QK], cosines_QK=np.take_along_axis(cosines_QB, picked_QK, 1))
+
+
+def _merged(one: Nearest, other: Nearest, k: int) -> Nearest:
+    rows = np.concatenate([one.rows_QK, other.rows_QK], axis=1)
+    cosines = np.concatenate([one.cosines_QK, other.cosines_QK], axis=1)
+    order = np.lexsort((rows, -cosines), axis=1)[:, :k]
+    return Nearest(rows_QK=np.take_along_axis(rows, order, 1), cosines_QK=np.take_along_axis(cosines, order, 1))

@@ -1,0 +1,74 @@
+"""Which model turns an app's pictures into the vectors that searches compare. Embeds nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection
+
+from lehr.protocol import resources_pb2
+from lehr.protocol.ids import AppRef
+from lehr.store import apps as app_rows
+from lehr.store import models as model_rows
+from lehr.store import versions as version_rows
+from lehr.store import workflows as workflow_rows
+from lehr.store.versions import ModelVersionRef
+
+BUILT_IN = AppRef("clarifai", "main")
+"""Whose workflows every app may name."""
+EMBEDDERS = frozenset({"visual-embedder"})
+"""Model types whose output is a vector of a picture."""
+
+
+def embedder_of(tx: Connection, ref: AppRef) -> ModelVersionRef | None:
+    """The embedder of the app's default workflow; None where it has none that embeds."""
+    app = app_rows.get(tx, ref)
+    if app is None:
+        return None
+    found = workflow_of(tx, ref, app)
+    return None if found is None else embedder_in(tx, *found)
+
+
+def workflow_of(tx: Connection, ref: AppRef, app: resources_pb2.App) -> tuple[AppRef, resources_pb2.Workflow] | None:
+    """The app's default workflow as it is stored, and whose it is: the app's own before the built-in one."""
+    named = app.default_workflow
+    workflow_id = named.id or app.default_workflow_id
+    owners = [ref, BUILT_IN]
+    if named.app_id:
+        owners = [AppRef(named.user_id or ref.user_id, named.app_id)]
+    for owner in owners if workflow_id else ():
+        stored = workflow_rows.get(tx, owner, workflow_id)
+        if stored is not None:
+            return owner, stored
+    return None
+
+
+def embedder_in(tx: Connection, owner: AppRef, workflow: resources_pb2.Workflow) -> ModelVersionRef | None:
+    """The last node, in the order of the graph, that is an embedder with a version to be had."""
+    found = None
+    for node in in_order(workflow.nodes):
+        found = _embedder(tx, owner, node.model) or found
+    return found
+
+
+def _embedder(tx: Connection, owner: AppRef, named: resources_pb2.Model) -> ModelVersionRef | None:
+    app = AppRef(named.user_id or owner.user_id, named.app_id or owner.app_id)
+    model = model_rows.get(tx, app, named.id)
+    if model is None or model.model_type_id not in EMBEDDERS:
+        return None
+    version_id = named.model_version.id
+    if not version_id:
+        newest = version_rows.latest_trained(tx, app, [named.id]).get(named.id)
+        version_id = newest.id if newest else ""
+    vref = ModelVersionRef(app, named.id, version_id)
+    return vref if version_id and version_rows.get(tx, vref) is not None else None
+
+
+def in_order(nodes: list[resources_pb2.WorkflowNode]) -> Iterator[resources_pb2.WorkflowNode]:
+    """Nodes after those whose outputs they take; what goes round in circles comes last, as it was sent."""
+    left, done = list(nodes), set[str]()
+    while left:
+        ready = [node for node in left if all(each.node_id in done for each in node.node_inputs)] or left
+        yield from ready
+        done.update(node.id for node in ready)
+        left = [node for node in left if node.id not in done]

@@ -1,0 +1,72 @@
+"""Nearest neighbours, held to the plainest computation there is."""
+
+import numpy as np
+import pytest
+
+from lehr.errors import InvalidSearch
+from lehr.protocol import resources_pb2
+from lehr.protocol.ids import AppRef
+from lehr.services.neighbours import Neighbours, unit
+from lehr.store import embeddings as rows
+from lehr.store import inputs as input_rows
+from lehr.store.embeddings import State, Vector
+from lehr.store.versions import ModelVersionRef
+
+
+@pytest.fixture
+def neighbours(db) -> Neighbours:
+    return Neighbours(db=db, bundles=None, decoders=None, predictors=None)
+
+
+def filled(db, ref: AppRef, vectors_ND: np.ndarray) -> list[int]:
+    """A serving generation with one input a vector; answers the inputs' keys."""
+    with db.write() as tx:
+        start = rows.add(tx, ref, ModelVersionRef(ref, "embedder", "v"), workflow=b"", state=State.SERVING)
+        inputs = [resources_pb2.Input(id=f"{ref.app_id}-{number}") for number in range(len(vectors_ND))]
+        input_rows.insert(tx, ref, [input_rows.NewInput(message=each) for each in inputs])
+        keys = list(input_rows.keys_of(tx, ref, [each.id for each in inputs]).values())
+        pairs = zip(keys, vectors_ND, strict=True)
+        rows.append(tx, start.key, [Vector(input_key=key, values=vector) for key, vector in pairs])
+    return keys
+
+
+def random_vectors(number: int, dim: int = 16, seed: int = 0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(size=(number, dim)))
+
+
+def test_the_nearest_are_those_that_plain_sorting_finds(db, ref, other_ref, neighbours):
+    vectors_ND = random_vectors(300)
+    keys = filled(db, ref, vectors_ND)
+    filled(db, other_ref, random_vectors(50, seed=1))
+    query = random_vectors(1, seed=2)[0]
+    found = neighbours.nearest(ref, query * 7, among=None, k=12)
+    expected = sorted(range(300), key=lambda row: -float(query @ vectors_ND[row]))[:12]
+    assert [each.input_key for each in found] == [keys[row] for row in expected]
+    cosine = float(query @ vectors_ND[expected[0]])
+    assert found[0].score == pytest.approx((1 + cosine) / 2, abs=1e-3)
+    assert found[0].distance == pytest.approx(1 - cosine, abs=1e-3)
+    [nearest] = neighbours.nearest(ref, query, among=None, k=1, metric="euclidean")
+    assert nearest.distance == pytest.approx(float(np.linalg.norm(query - vectors_ND[expected[0]])), abs=1e-3)
+
+
+def test_a_selection_is_ranked_among_itself(db, ref, neighbours):
+    vectors_ND = random_vectors(100)
+    keys = filled(db, ref, vectors_ND)
+    chosen = keys[90:]
+    found = neighbours.nearest(ref, vectors_ND[0], among=chosen, k=50)
+    assert sorted(each.input_key for each in found) == sorted(chosen)
+    assert neighbours.nearest(ref, vectors_ND[0], among=[], k=5) == []
+
+
+def test_a_vector_of_another_size_is_refused_with_both_sizes(db, ref, neighbours):
+    filled(db, ref, random_vectors(3))
+    with pytest.raises(InvalidSearch, match="has 5 dimensions; those of this app have 16"):
+        neighbours.nearest(ref, np.ones(5), among=None, k=1)
+    with pytest.raises(InvalidSearch, match="not all of them zero"):
+        neighbours.nearest(ref, np.zeros(16), among=None, k=1)
+
+
+def test_an_app_without_a_base_workflow_says_what_to_do(ref, neighbours):
+    assert neighbours.nearest(ref, np.ones(3), among=None, k=5) == []
+    with pytest.raises(InvalidSearch, match="Set `default_workflow`"):
+        neighbours.embedder(ref)
