@@ -31,6 +31,7 @@ from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
 from lehr.services import evaluations, ingest, training
 from lehr.services.apps import Apps
+from lehr.services.built_in import BuiltIn
 from lehr.services.bundles import Bundles
 from lehr.services.evaluating import Evaluating
 from lehr.services.housekeeping import Housekeeping
@@ -59,8 +60,10 @@ def open_store(settings: Settings) -> Store:
     db = Database(settings.database_url)
     db.upgrade()
     blobs = open_blobs(settings.blobs, settings.home)
-    bundles = Bundles(db=db, blobs=blobs, cache=settings.home / "cache" / "bundles")
-    return Store(db=db, blobs=blobs, queue=Queue(db), bundles=bundles)
+    queue = Queue(db)
+    prepare = BuiltIn(db=db, queue=queue).prepare
+    bundles = Bundles(db=db, blobs=blobs, cache=settings.home / "cache" / "bundles", prepare=prepare)
+    return Store(db=db, blobs=blobs, queue=queue, bundles=bundles)
 
 
 # -- the control plane -------------------------------------------------------------------------------------------------
@@ -75,6 +78,7 @@ def serve(settings: Settings) -> int:
             f"--predictors is 1 or more and --workers 0 or more; given {settings.predictors} and {settings.workers}."
         )
     store = open_store(settings)
+    BuiltIn(db=store.db, queue=store.queue).ensure()
     predictors = Predictors(settings.predictors)
     crew = Crew([*LEHR, "worker"], settings.workers, {**os.environ, **settings.to_environment()})
     decoders = DecoderPool(2)
@@ -114,7 +118,7 @@ def _door(
     apps = Apps(db=store.db, queue=store.queue)
     door = Door(
         authenticate=lambda token: _caller(keys, token),
-        enter=lambda caller, user_id, app: apps.admit(caller.user_id, user_id, app),
+        enter=lambda rpc, caller, user_id, app: apps.admit(rpc, caller.user_id, user_id, app),
         implementations=implementations(
             Parts(settings=settings, store=store, predictors=predictors, decoders=decoders, signer=signer)
         ),

@@ -99,7 +99,7 @@ def test_keys_that_make_no_sense_are_refused(db, ref, key, error):
 
 def test_somebody_elses_app_looks_like_one_that_is_not_there(db, queue, ref):
     apps = Apps(db=db, queue=queue)
-    apps.admit(ref.user_id, ref.user_id, ref)
+    apps.admit("GetApp", ref.user_id, ref.user_id, ref)
     sentences = set()
     for user_id, stranger in (
         (ref.user_id, AppRef(ref.user_id, "nowhere")),
@@ -107,7 +107,7 @@ def test_somebody_elses_app_looks_like_one_that_is_not_there(db, queue, ref):
         ("eve", AppRef("ana", "no")),
     ):
         with pytest.raises(NotFound) as refused:
-            apps.admit(user_id, stranger.user_id, stranger)
+            apps.admit("GetApp", user_id, stranger.user_id, stranger)
         sentences.add(refused.value.details.replace("nowhere", "X"))
     assert sentences == {"App 'X' does not exist.", "User 'ana' does not exist."}
 

@@ -11,11 +11,9 @@ from google.protobuf.message import Message
 
 from lehr.api.calls import Caller
 from lehr.errors import KeyInvalid
-from lehr.protocol.ids import AppRef, checked_id
+from lehr.protocol.ids import PUBLIC_APP, AppRef, checked_id
 
 ME = "me"
-PUBLIC_APP = AppRef("clarifai", "main")
-"""The app of the built-in models and workflows: a key of any app may name it."""
 
 
 def addressed(request: Message, caller: Caller) -> tuple[str, AppRef | None]:

@@ -20,6 +20,10 @@ class AppRef:
     app_id: str
 
 
+PUBLIC_APP = AppRef("clarifai", "main")
+"""The app of the built-in models and workflows: everybody may use it, nobody may change it."""
+
+
 def new_id() -> str:
     """32 hexadecimal digits, as the public clients expect of version ids."""
     return uuid.uuid4().hex

@@ -7,16 +7,27 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lehr.errors import Duplicate, InvalidRequest, NotFound
+from lehr.errors import Duplicate, InvalidRequest, MissingScope, NotFound
 from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2
-from lehr.protocol.ids import AppRef, checked_id, new_id
+from lehr.protocol.ids import PUBLIC_APP, AppRef, checked_id, new_id
 from lehr.protocol.patch import patched
+from lehr.services.built_in_catalogue import BY_WORKFLOW_ID, EMPTY
 from lehr.services.paging import Paging
 from lehr.store import apps as app_rows
+from lehr.store import workflows as workflow_rows
 from lehr.store.db import Database
 
 ACTIONS = ("overwrite", "remove")
+OF_EVERYBODY = frozenset(
+    """
+    GetApp GetModel ListModels GetModelOutputInfo GetModelVersion ListModelVersions ListModelTypes GetModelType
+    ListModelConcepts PostModelsSearches ListModelReferences GetModelVersionInputExample ListModelVersionInputExamples
+    PostModelOutputs GenerateModelOutputs StreamModelOutputs GetConcept ListConcepts PostConceptsSearches
+    GetWorkflow ListWorkflows ListWorkflowVersions GetWorkflowVersion PostWorkflowResults
+    """.split()  # noqa: SIM905
+)
+"""What anyone with a key may call on the built-in app. Everything else there is refused, whoever asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +37,15 @@ class Apps:
     db: Database
     queue: Queue
 
-    def admit(self, user_id: str, of_user: str, ref: AppRef | None) -> None:
-        """Lets the owner in. What is not there and what is somebody else's get the same NotFound."""
+    def admit(self, rpc: str, user_id: str, of_user: str, ref: AppRef | None) -> None:
+        """Lets the owner in, and everybody to the built-in app, to use it.
+
+        What is not there and what is somebody else's get the same NotFound. Raises MissingScope for an RPC that would
+        change what is built in.
+        """
+        if ref == PUBLIC_APP:
+            _check_use(rpc)
+            return
         if of_user != user_id:
             raise NotFound(f"User {of_user!r} does not exist.")
         if ref is None:
@@ -43,6 +61,7 @@ class Apps:
         made = [self._new(user_id, order) for order in wanted]
         with self.db.write() as tx:
             for app in made:
+                _check_workflow(tx, user_id, app.default_workflow)
                 if app_rows.exists(tx, AppRef(user_id, app.id)):
                     raise Duplicate(f"App {app.id!r} already exists.")
                 app_rows.insert(tx, app)
@@ -95,4 +114,35 @@ class Apps:
         app.user_id, app.name = user_id, order.name or app.id
         app.default_language = order.default_language or "en"
         app.ClearField("created_at")
+        _name_workflow(app)
         return app
+
+
+def _check_use(rpc: str) -> None:
+    if rpc not in OF_EVERYBODY:
+        raise MissingScope(
+            f"{rpc} is not possible on {PUBLIC_APP.user_id}/{PUBLIC_APP.app_id}: what is built in is there for "
+            "everybody to use and for nobody to change. Name an app of your own."
+        )
+
+
+def _name_workflow(app: resources_pb2.App) -> None:
+    """Fills in what a new app leaves open of its default workflow: a bare id means a built-in one, none `Empty`."""
+    workflow = app.default_workflow
+    workflow.id = workflow.id or app.default_workflow_id or EMPTY
+    if not workflow.app_id or (workflow.user_id or app.user_id, workflow.app_id) == (app.user_id, app.id):
+        workflow.user_id, workflow.app_id = PUBLIC_APP.user_id, PUBLIC_APP.app_id
+    workflow.user_id = workflow.user_id or app.user_id
+    app.default_workflow_id = workflow.id
+
+
+def _check_workflow(tx: Connection, user_id: str, workflow: resources_pb2.Workflow) -> None:
+    """Raises InvalidRequest where a new app names a workflow that is not there, or is not its owner's to use."""
+    ref = AppRef(workflow.user_id, workflow.app_id)
+    if ref == PUBLIC_APP and workflow.id in BY_WORKFLOW_ID:
+        return
+    if ref.user_id != user_id or workflow_rows.get(tx, ref, workflow.id) is None:
+        raise InvalidRequest(
+            f"default_workflow {workflow.id!r} of {ref.user_id}/{ref.app_id} does not exist; built in are: "
+            f"{', '.join(BY_WORKFLOW_ID)}."
+        )

@@ -7,11 +7,13 @@ import shutil
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lehr.errors import LehrError, Untrained
+from lehr.protocol.ids import PUBLIC_APP
 from lehr.store import bundles as bundle_rows
 from lehr.store.blobs import Blobs
 from lehr.store.db import Database
@@ -29,6 +31,8 @@ class Bundles:
     db: Database
     blobs: Blobs
     cache: Path
+    prepare: Callable[[ModelVersionRef], LehrError] | None = None
+    """Has the bundle of a built-in version made, which nobody trains; answers what to raise meanwhile."""
 
     def pack(self, folder: Path) -> tuple[str, int]:
         """Puts a bundle folder into the blob store as one uncompressed zip. Returns its SHA-256 and its size."""
@@ -46,9 +50,14 @@ class Bundles:
         return _made(self.cache)
 
     def folder_of(self, vref: ModelVersionRef) -> Path:
-        """The bundle's folder on this machine, fetched if need be. Raises Untrained if the version has none."""
+        """The bundle's folder on this machine, fetched if need be. Raises Untrained if the version has none.
+
+        The first one to need a built-in version hears Loading.
+        """
         with self.db.read() as tx:
             bundle = bundle_rows.get(tx, vref)
+        if bundle is None and vref.app == PUBLIC_APP and self.prepare:
+            raise self.prepare(vref)
         if bundle is None:
             raise Untrained(f"Version {vref.version_id!r} of model {vref.model_id!r} has not been trained.")
         folder = self.cache / bundle.sha

@@ -15,6 +15,7 @@ from lehr.protocol.patch import patched
 from lehr.protocol.statuses import status
 from lehr.services import model_types
 from lehr.services.concepts import ensure_concepts
+from lehr.services.located import located, located_version
 from lehr.services.paging import Paging
 from lehr.services.plans import inherited, plan_of
 from lehr.store import models as model_rows
@@ -52,11 +53,13 @@ class Models:
         return made
 
     def get(self, ref: AppRef, model_id: str, version_id: str = "") -> resources_pb2.Model:
-        """The model with the version asked for, or with its newest. Raises ModelNotFound."""
+        """The model with the version asked for, or with its newest; built-in ones too. Raises ModelNotFound."""
         with self.db.read() as tx:
+            ref, model_id = located(tx, ref, model_id)
             model = found_model(tx, ref, model_id)
             if version_id:
-                return with_version(model, found_version(tx, ref, model_id, version_id))
+                version = found_version(tx, ref, model_id, located_version(ref, model_id, version_id))
+                return with_version(model, version)
             newest = version_rows.latest(tx, ref, [model_id])
         return with_version(model, newest.get(model_id))
 
@@ -106,13 +109,15 @@ class Models:
     def get_version(self, ref: AppRef, model_id: str, version_id: str) -> resources_pb2.ModelVersion:
         """One version. Raises ModelNotFound."""
         with self.db.read() as tx:
-            return found_version(tx, ref, model_id, version_id)
+            ref, model_id = located(tx, ref, model_id)
+            return found_version(tx, ref, model_id, located_version(ref, model_id, version_id))
 
     def list_versions(
         self, ref: AppRef, model_id: str, paging: Paging, *, trained_only: bool = False
     ) -> list[resources_pb2.ModelVersion]:
         """A page of a model's versions, newest first. Raises ModelNotFound."""
         with self.db.read() as tx:
+            ref, model_id = located(tx, ref, model_id)
             found_model(tx, ref, model_id)
             return version_rows.page(
                 tx, ref, model_id, page=paging.page, per_page=paging.per_page, trained_only=trained_only
