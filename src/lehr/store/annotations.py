@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 from lehr.errors import NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
+from lehr.store import facts
 from lehr.store.rows import Noun, app_key, app_key_of
 from lehr.store.tables import input_annotations as table
 from lehr.store.tables import inputs
@@ -38,6 +39,7 @@ def _columns(message: resources_pb2.Annotation) -> dict[str, Any]:
         "model_version_id": message.model_version_id,
         "task_id": message.task_id,
         "status_code": message.status.code,
+        **facts.annotation_columns(message),
     }
 
 
@@ -56,6 +58,29 @@ def insert(tx: Connection, ref: AppRef, annotations: Sequence[resources_pb2.Anno
             raise NotFound(f"annotation {message.id!r} is of input {message.input_id!r}, which does not exist")
         rows.append({"app_key": owner, "input_key": input_key, **_ANNOTATIONS.row(message)})
     _ANNOTATIONS.insert_rows(tx, rows)
+    _note(tx, owner, input_keys, annotations, are_new=True)
+
+
+def _note(
+    tx: Connection,
+    app: int,
+    input_keys: Mapping[str, int],
+    annotations: Sequence[resources_pb2.Annotation],
+    *,
+    are_new: bool,
+) -> None:
+    """What searches look up of them: see store/facts.py."""
+    for start in range(0, len(annotations), 500):
+        some = {(input_keys[each.input_id], each.id): each for each in annotations[start : start + 500]}
+        owners = {input_key for input_key, _ in some}
+        query = select(table.c.key, table.c.input_key, table.c.id).where(table.c.input_key.in_(owners))
+        query = query.where(table.c.id.in_({id_ for _, id_ in some}))
+        noted = [
+            facts.NotedAnnotation(key=row.key, input_key=row.input_key, message=some[row.input_key, row.id])
+            for row in tx.execute(query)
+            if (row.input_key, row.id) in some
+        ]
+        facts.note_annotations(tx, app, noted, are_new=are_new)
 
 
 def _input_keys(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, int]:
@@ -130,6 +155,9 @@ def update(tx: Connection, ref: AppRef, annotations: Sequence[resources_pb2.Anno
     """Writes the whole messages. Raises NotFound."""
     for message in annotations:
         _ANNOTATIONS.update(tx, message, *_is(ref, message.input_id, message.id))
+    if annotations:
+        input_keys = _input_keys(tx, ref, {message.input_id for message in annotations})
+        _note(tx, app_key_of(tx, ref), input_keys, annotations, are_new=False)
 
 
 def delete(tx: Connection, ref: AppRef, *, input_ids: Sequence[str] = (), ids: Sequence[str] = ()) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy import update as sql_update
 
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
+from lehr.store import facts
 from lehr.store.rows import Noun, app_key, app_key_of
 from lehr.store.tables import PENDING_INPUT, apps
 from lehr.store.tables import inputs as table
@@ -93,7 +94,8 @@ def _sha(url: str) -> str:
 
 def _columns(message: resources_pb2.Input) -> dict[str, Any]:
     url = _url(message)
-    return {"id": message.id, "status_code": message.status.code, "url_sha": _sha(url) if url else None}
+    own = {"id": message.id, "status_code": message.status.code, "url_sha": _sha(url) if url else None}
+    return {**own, **facts.input_columns(message)}
 
 
 _INPUTS = Noun(table=table, message=resources_pb2.Input, columns=_columns, what="input")
@@ -109,6 +111,19 @@ def insert(tx: Connection, ref: AppRef, rows: Sequence[NewInput]) -> None:
         own = {"content_sha": row.content_sha, "thumbnail_sha": "", "add_job_id": row.add_job_id or None}
         complete.append({"app_key": key, **own, **_INPUTS.row(row.message)})
     _INPUTS.insert_rows(tx, complete)
+    _note(tx, key, [row.message for row in rows if _is_noteworthy(row.message)], are_new=True)
+
+
+def _is_noteworthy(message: resources_pb2.Input) -> bool:
+    return message.data.HasField("metadata") or message.data.HasField("geo")
+
+
+def _note(tx: Connection, app: int, messages: Sequence[resources_pb2.Input], *, are_new: bool) -> None:
+    """What searches look up of them: see store/facts.py."""
+    for start in range(0, len(messages), 500):
+        by_id = {message.id: message for message in messages[start : start + 500]}
+        found = tx.execute(select(table.c.key, table.c.id).where(table.c.app_key == app, table.c.id.in_(list(by_id))))
+        facts.note_inputs(tx, app, {row.key: by_id[row.id] for row in found}, are_new=are_new)
 
 
 def lock(tx: Connection, ref: AppRef) -> None:
@@ -230,6 +245,8 @@ def update(tx: Connection, ref: AppRef, inputs: Sequence[resources_pb2.Input]) -
     """Writes the whole messages. Raises NotFound."""
     for message in inputs:
         _INPUTS.update(tx, message, table.c.app_key == app_key(ref), table.c.id == message.id)
+    if inputs:
+        _note(tx, app_key_of(tx, ref), inputs, are_new=False)
 
 
 def set_content(tx: Connection, ref: AppRef, input_id: str, *, content_sha: str, thumbnail_sha: str = "") -> int:

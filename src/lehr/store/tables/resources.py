@@ -68,9 +68,13 @@ inputs = table(
     Column("content_sha", SHA, nullable=False, index=True),  # '' until the bytes are here
     Column("thumbnail_sha", SHA, nullable=False, index=True),
     Column("add_job_id", Text),
+    # what searches filter by
+    Column("kind", SmallInteger, nullable=False),  # see store/facts.py
+    Column("created_at", BigInteger, nullable=False),  # µs since 1970
+    Column("modified_at", BigInteger, nullable=False),  # µs since 1970
     message(),
     UniqueConstraint("app_key", "id"),
-    Index(None, "app_key", "key", "status_code"),
+    Index(None, "app_key", "key", "status_code", "kind", "created_at", "modified_at"),
 )
 Index("ix_inputs_pending", inputs.c.key, sqlite_where=PENDING_INPUT, postgresql_where=PENDING_INPUT)
 Index(
@@ -108,6 +112,10 @@ input_annotations = table(
     Column("model_version_id", Text, nullable=False),
     Column("task_id", Text, nullable=False),
     Column("status_code", Integer, nullable=False),
+    # what searches filter by
+    Column("traits", Integer, nullable=False),  # bits: see store/facts.py
+    Column("created_at", BigInteger, nullable=False),  # µs since 1970
+    Column("modified_at", BigInteger, nullable=False),  # µs since 1970
     message(),
     UniqueConstraint("input_key", "id"),
     Index(None, "app_key", "key"),
