@@ -21,6 +21,9 @@ NAMED_BY = (
     tables.bundles.c.sha,
     tables.evaluations.c.details_sha,
     tables.training_sets.c.sha,
+    tables.upload_parts.c.sha,
+    tables.extraction_jobs.c.archive_sha,
+    tables.dataset_exports.c.sha,
 )
 """Every column that names a blob; a test holds it complete."""
 
