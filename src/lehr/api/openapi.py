@@ -19,7 +19,7 @@ from lehr.protocol.rpcs import NOT_OFFERED, RPCS, Binding, Rpc
 
 Schema = dict[str, Any]
 
-_NUMBERS = {
+_NUMBERS: dict[int, Schema] = {
     Field.CPPTYPE_INT32: {"type": "integer", "format": "int32"},
     Field.CPPTYPE_UINT32: {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
     Field.CPPTYPE_INT64: {"type": "integer", "format": "int64"},
@@ -28,7 +28,7 @@ _NUMBERS = {
     Field.CPPTYPE_DOUBLE: {"type": "number", "format": "double"},
     Field.CPPTYPE_BOOL: {"type": "boolean"},
 }
-_WELL_KNOWN = {
+_WELL_KNOWN: dict[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?\d+(\.\d+)?s$"},
     "google.protobuf.Struct": {"type": "object"},
