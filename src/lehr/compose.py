@@ -9,8 +9,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from starlette.applications import Starlette
-
 from lehr import templates
 from lehr.api.calls import Caller
 from lehr.api.door import Door
@@ -29,9 +27,10 @@ from lehr.jobs.queue import Queue
 from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
-from lehr.services import evaluations, ingest, training
+from lehr.services import built_in, evaluations, ingest, training
 from lehr.services.apps import Apps
 from lehr.services.built_in import BuiltIn
+from lehr.services.built_in_bundles import BuiltInBundles
 from lehr.services.bundles import Bundles
 from lehr.services.evaluating import Evaluating
 from lehr.services.housekeeping import Housekeeping
@@ -39,6 +38,7 @@ from lehr.services.ingest import Ingest
 from lehr.services.keys import Keys
 from lehr.services.media import HostedMedia
 from lehr.services.probes import ProbeOrder
+from lehr.services.sessions import Sessions
 from lehr.services.signing import Signer
 from lehr.services.training import Training
 from lehr.services.users import Users
@@ -49,6 +49,10 @@ from lehr.settings import Settings
 from lehr.store import secrets
 from lehr.store.blobs import open_blobs
 from lehr.store.db import Database
+from lehr.web.site import Site
+
+BESIDE = frozenset({built_in.KIND})
+"""Launched kinds of job that take minutes at most, and do not wait behind a training."""
 
 
 def open_store(settings: Settings) -> Store:
@@ -86,7 +90,8 @@ def serve(settings: Settings) -> int:
         door, files = _door(settings, store, predictors, crew, decoders)
         room, socket = Room(), Path(sockets) / "grpc"
         app = rest_app(door=door, routes=files.routes(), room=room)
-        front = _front(settings, app, socket)
+        site = Site(door=door, sessions=Sessions(db=store.db), api=app)
+        front = _front(settings, site, socket)
         # Only now that the port is ours: the token is shown once, and a start that fails shows nothing.
         token = Users(db=store.db).welcome(settings.user_id, settings.pat)
         here = settings.at_port(front.port)
@@ -114,10 +119,10 @@ def _door(
 ) -> tuple[Door, Files]:
     with store.db.write() as tx:
         signer = Signer(secret=secrets.shared(tx, "signing"))
-    keys = Keys(db=store.db)
+    sessions = Sessions(db=store.db)
     apps = Apps(db=store.db, queue=store.queue)
     door = Door(
-        authenticate=lambda token: _caller(keys, token),
+        authenticate=lambda token: _caller(sessions, token),
         enter=lambda rpc, caller, user_id, app: apps.admit(rpc, caller.user_id, user_id, app),
         implementations=implementations(
             Parts(settings=settings, store=store, predictors=predictors, decoders=decoders, signer=signer)
@@ -129,13 +134,13 @@ def _door(
         blobs=store.blobs,
         media=HostedMedia(db=store.db),
         signer=signer,
-        identify=keys.identify,
+        identify=sessions.identify,
         parts=lambda: {"store": store.db.answers(), "predictor": predictors.ready(), "worker": crew.ready()},
     )
     return door, files
 
 
-def _front(settings: Settings, app: Starlette, grpc_socket: Path) -> Front:
+def _front(settings: Settings, app: Site, grpc_socket: Path) -> Front:
     certificate, key = settings.tls_certificate, settings.tls_key
     if (certificate is None) != (key is None):
         raise InvalidRequest("TLS needs both --tls-certificate and --tls-key.")
@@ -148,8 +153,8 @@ def _front(settings: Settings, app: Starlette, grpc_socket: Path) -> Front:
     )
 
 
-def _caller(keys: Keys, token: str) -> Caller:
-    found = keys.identify(token)
+def _caller(sessions: Sessions, token: str) -> Caller:
+    found = sessions.identify(token)
     scopes = frozenset(found.key.scopes)
     return Caller(user_id=found.user_id, key_id=found.key.id, app=found.app, scopes=scopes)
 
@@ -179,7 +184,10 @@ def work(settings: Settings) -> int:
         )
         runs, failed = _launched(settings, store, decoders)
         kinds = Kinds(
-            in_process={ingest.KIND: small.run}, launched=frozenset(runs), failed={ingest.KIND: small.failed, **failed}
+            in_process={ingest.KIND: small.run},
+            launched=frozenset(runs) - BESIDE,
+            beside=frozenset(runs) & BESIDE,
+            failed={ingest.KIND: small.failed, **failed},
         )
         Worker(store.queue, kinds, LocalLauncher([*LEHR, "job"])).run()
     return 0
@@ -196,8 +204,9 @@ def _launched(settings: Settings, store: Store, decoders: DecoderPool) -> tuple[
     """The kinds of job that run in processes of their own: how each runs, and what is written when it fails."""
     trainer = _training(settings, store, decoders)
     evaluator = Evaluating(db=store.db, blobs=store.blobs, queue=store.queue, bundles=store.bundles, decoders=decoders)
+    base = BuiltInBundles(db=store.db, queue=store.queue, bundles=store.bundles)
     return (
-        {training.KIND: trainer.run, evaluations.KIND: evaluator.run},
+        {training.KIND: trainer.run, evaluations.KIND: evaluator.run, built_in.KIND: base.run},
         {training.KIND: trainer.failed, evaluations.KIND: evaluator.failed},
     )
 

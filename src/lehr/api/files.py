@@ -1,4 +1,4 @@
-"""What is fetched by plain HTTP: health, the training log while it runs, hosted images, the first page.
+"""What is fetched by plain HTTP: health, the training log while it runs, hosted images.
 
 Files are served by id with a fixed type, `nosniff`, and never as a page: no user text becomes HTML.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from lehr.errors import LehrError, MissingScope, NotFound
@@ -31,20 +31,6 @@ SAFE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Lehr</title>
-<meta name="viewport" content="width=device-width">
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}
-code,pre{font-family:ui-monospace,monospace}pre{overflow:auto;padding:1rem;border:1px solid #8885;border-radius:.5rem}
-</style>
-<h1>Lehr is running</h1>
-<p>This address answers the public Clarifai v2 API, over gRPC and REST. Point any of its clients here:</p>
-<pre>export CLARIFAI_API_BASE=%s
-export CLARIFAI_USER_ID=&lt;your user id&gt;
-export CLARIFAI_PAT=&lt;your key&gt;</pre>
-<p>Health: <a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>. Figures: <a href="/metrics">/metrics</a>.</p>
-</html>
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +48,12 @@ class Files:
     def routes(self) -> Sequence[BaseRoute]:
         """The routes beside the API."""
         return (
-            Route("/", self._page),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
             Route("/logs/users/{user}/apps/{app}/models/{model}/versions/{version}", self._log),
             Route("/hosted/{size}/users/{user}/apps/{app}/inputs/{kind}/{sha}", self._image),
         )
-
-    async def _page(self, request: Request) -> Response:
-        address = f"{request.url.scheme}://{request.url.netloc}"
-        if not all(c.isalnum() or c in ":/.-_[]" for c in address):
-            address = "this address"
-        return HTMLResponse(PAGE % address, headers=SAFE_HEADERS)
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok")

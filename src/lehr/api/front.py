@@ -79,6 +79,7 @@ class Front:
             app,
             http=doorstep,  # type: ignore[arg-type]
             loop="asyncio",
+            ws="websockets-sansio",
             log_config=None,
             access_log=False,
             server_header=False,

@@ -1,0 +1,59 @@
+"""The door, as a page calls it: by an RPC's name, in a thread, for the key that signed in.
+
+Decides nothing: it is one more client, without a wire between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from lehr.api.calls import Envelope, new_req_id
+from lehr.api.door import Door
+from lehr.errors import LehrError
+from lehr.protocol import status_code_pb2
+from lehr.protocol.rpcs import RPCS
+
+_GOOD = frozenset({status_code_pb2.SUCCESS, status_code_pb2.MIXED_STATUS})
+_THREADS = ThreadPoolExecutor(8, thread_name_prefix="web")
+
+
+class Refused(LehrError):
+    """The door's answer was no; carries its sentence and code."""
+
+    def __init__(self, code: int, details: str, http_status: int) -> None:
+        super().__init__(details, code=code)
+        self.http_status = http_status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """Calls for one signed-in browser."""
+
+    door: Door
+    token: str
+    base_url: str
+    """How the browser reaches us; addresses in answers begin with it."""
+
+    def ask_now(self, name: str, message: Any) -> Any:
+        """The answer to a request message, in this thread. Raises Refused."""
+        envelope = Envelope(
+            authorization=f"Key {self.token}", base_url=self.base_url, face="web", req_id=new_req_id("")
+        )
+        answer: Any = self.door.answer(RPCS[name], message, envelope)
+        status = answer.status
+        if status.code not in _GOOD:
+            raise Refused(status.code, status.details or status.description, status.http_status_code)
+        return answer
+
+    async def ask(self, name: str, **fields: Any) -> Any:
+        """The answer to a request with these fields. Raises Refused."""
+        message = RPCS[name].request(**fields)
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, self.ask_now, name, message)
+
+
+def takes_app(name: str) -> bool:
+    """Whether the RPC's request says which user and app it is about."""
+    return "user_app_id" in RPCS[name].request.DESCRIPTOR.fields_by_name

@@ -1,0 +1,8 @@
+"""Every page: one file each, one line here. The order of those with a tab is the order of the tabs."""
+
+from __future__ import annotations
+
+from lehr.web.page import Page
+from lehr.web.pages import apps
+
+PAGES: tuple[Page, ...] = (apps.PAGE,)
