@@ -30,7 +30,8 @@ class Client:
         """Calls one RPC with `user_app_id` filled in, and returns the answer whatever its status."""
         method = SERVICE.methods_by_name[rpc]
         request = getattr(service_pb2, method.input_type.name)(**fields)
-        request.user_app_id.CopyFrom(self.who)
+        if "user_app_id" in request.DESCRIPTOR.fields_by_name:
+            request.user_app_id.CopyFrom(self.who)
         if self.face == REST:
             return self._over_http(method, request)
         return getattr(self.stub, rpc)(request, metadata=(("authorization", f"Key {self.token}"),))
