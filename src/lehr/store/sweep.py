@@ -21,6 +21,7 @@ NAMED_BY = (
     tables.bundles.c.sha,
     tables.evaluations.c.details_sha,
     tables.training_sets.c.sha,
+    tables.model_exports.c.sha,
     tables.upload_parts.c.sha,
     tables.extraction_jobs.c.archive_sha,
     tables.dataset_exports.c.sha,

@@ -7,7 +7,9 @@ their parent. Rows point at their parent's key, so that deleting a parent takes 
 from __future__ import annotations
 
 from lehr.store.tables.embeddings import backlog, embeddings, generations
+from lehr.store.tables.exports import model_exports
 from lehr.store.tables.kit import METADATA, NUMBER, SHA
+from lehr.store.tables.people import collaborators, concept_languages, concept_relations, knowledge_graphs
 from lehr.store.tables.resources import (
     PENDING_INPUT,
     add_jobs,
@@ -68,6 +70,9 @@ __all__ = [
     "bulk_operations",
     "bundles",
     "checkpoints",
+    "collaborators",
+    "concept_languages",
+    "concept_relations",
     "concepts",
     "dataset_exports",
     "dataset_inputs",
@@ -87,7 +92,9 @@ __all__ = [
     "inputs",
     "jobs",
     "keys",
+    "knowledge_graphs",
     "log_lines",
+    "model_exports",
     "model_versions",
     "models",
     "searches",
