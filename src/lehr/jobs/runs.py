@@ -33,6 +33,8 @@ class Kinds:
     """Small jobs: run in the worker's own threads."""
     launched: frozenset[str] = frozenset()
     """Large jobs: each runs in a process of its own."""
+    beside: frozenset[str] = frozenset()
+    """Launched too, but shorter ones, which do not wait behind the others: a training may take days."""
     failed: Mapping[str, Failed] = field(default_factory=dict)
     """Called, with the error, in the transaction that fails a job for good."""
 

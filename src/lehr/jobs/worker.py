@@ -35,6 +35,7 @@ class _Child:
     """A launched job: cancelled ones are asked, then made, to stop."""
 
     job_id: str
+    lane: int
     token_before: int
     process: Launched
     checked_at: float
@@ -42,7 +43,10 @@ class _Child:
 
 
 class Worker:
-    """Runs jobs of the given kinds until told to stop: `threads` small and `launched_at_once` large ones at a time."""
+    """Runs jobs of the given kinds until told to stop.
+
+    At a time: `threads` small ones, `launched_at_once` large ones, and as many of those launched beside them.
+    """
 
     def __init__(
         self,
@@ -53,7 +57,8 @@ class Worker:
         threads: int = 2,
         launched_at_once: int = 1,
     ) -> None:
-        assert launcher is not None or not kinds.launched, "launched kinds need a launcher"
+        self._lanes = (kinds.launched, kinds.beside)
+        assert launcher is not None or not any(self._lanes), "launched kinds need a launcher"
         self._queue = queue
         self._kinds = kinds
         self._launcher = launcher
@@ -99,7 +104,7 @@ class Worker:
         """Looks once at everything; True if something was started, so that more may be waiting."""
         try:
             self._watch_children()
-            return self._start_small() | self._start_launched()
+            return self._start_small() | any([self._start_launched(lane) for lane in range(len(self._lanes))])
         except OperationalError as error:
             log.warning("the database is out of reach; trying again: %s", error)
             self._stopping.wait(1.0)
@@ -126,16 +131,16 @@ class Worker:
         finally:
             self.wake()
 
-    def _start_launched(self) -> bool:
-        if self._launcher is None or len(self._children) >= self._num_launched:
+    def _start_launched(self, lane: int) -> bool:
+        running = [child.job_id for child in self._children if child.lane == lane]
+        if self._launcher is None or len(running) >= self._num_launched or not self._lanes[lane]:
             return False
-        running = [child.job_id for child in self._children]
-        job_id = self._queue.ready(kinds=list(self._kinds.launched), but=running)
+        job_id = self._queue.ready(kinds=list(self._lanes[lane]), but=running)
         view = self._view(job_id) if job_id else None
         if view is None:
             return False
         process = self._launcher.start(view.job.id)
-        self._children.append(_Child(view.job.id, view.job.token, process, checked_at=time.monotonic()))
+        self._children.append(_Child(view.job.id, lane, view.job.token, process, checked_at=time.monotonic()))
         return True
 
     def _watch_children(self) -> None:

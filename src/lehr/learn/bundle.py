@@ -15,7 +15,8 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -84,22 +85,29 @@ def write_bundle(recipe: Recipe, data: Data, state: State, evaluation: AnyEvalua
     """Writes the model as it was at `state`. The folder appears whole, by one rename, and must not exist before."""
     from lehr.learn.loop import trained_net
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with whole(folder) as partial:
         net = trained_net(recipe, data, state)
-        _write_weights(net, partial)
-        serving = _serving_form(_exported(net, recipe, data, partial), partial)
+        write_weights(net, partial)
+        serving = serving_form(_exported(net, recipe, data, partial), partial)
         if evaluation:
             (partial / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
         details = _details(recipe, data, state, evaluation) | {"serving": serving}
         (partial / "model.json").write_text(json.dumps(details, indent=1))
+    return read_bundle(folder)
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder to be filled: it becomes `folder` by one rename at the end, or nothing is left of it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield partial
         _sync(partial)
         partial.chmod(0o755)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return read_bundle(folder)
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -133,7 +141,8 @@ def read_evaluation(folder: Path) -> AnyEvaluation | None:
     return _KINDS.get(values.get("kind"), Evaluation).from_json(values)
 
 
-def _write_weights(net: nn.Module, folder: Path) -> None:
+def write_weights(net: nn.Module, folder: Path) -> None:
+    """Writes model.safetensors."""
     from safetensors.torch import save_file
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
@@ -159,8 +168,8 @@ class Exported(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ExportedCrops:
-    """A network of crops."""
+class ExportedCrops:
+    """A network of crops, compared on pictures: uint8 [V, side, side, 3] each."""
 
     net: ServingNet
     side: int
@@ -169,12 +178,15 @@ class _ExportedCrops:
 
     @property
     def num_compared(self) -> int:
+        """As `Exported` says."""
         return len(self.pictures)
 
     def write(self) -> None:
+        """As `Exported` says."""
         export(self.net, self.side, self.folder)
 
     def difference(self, precision: str) -> dict[str, float]:
+        """As `Exported` says."""
         return _difference(self.net, self.folder, precision, self.pictures)
 
 
@@ -185,7 +197,7 @@ def _exported(net: nn.Module, recipe: Recipe, data: Data, folder: Path) -> Expor
         return exported_detector(net, recipe, data, folder)
     from lehr.learn.serving_net import ServingNet
 
-    return _ExportedCrops(
+    return ExportedCrops(
         net=ServingNet(net, recipe.preprocessing, recipe.served_activation),
         side=recipe.preprocessing.side,
         pictures=_compared_pictures(recipe, data),
@@ -193,7 +205,7 @@ def _exported(net: nn.Module, recipe: Recipe, data: Data, folder: Path) -> Expor
     )
 
 
-def _serving_form(exported: Exported, folder: Path) -> dict[str, Any]:
+def serving_form(exported: Exported, folder: Path) -> dict[str, Any]:
     """Exports, compares with torch in float32 on real pictures, and keeps the fastest precision that agrees."""
     try:
         exported.write()
@@ -266,10 +278,15 @@ def _details(recipe: Recipe, data: Data, state: State, evaluation: AnyEvaluation
         "warnings": [*recipe.notices, *(finding.text for finding in data.findings)],
         "seed": recipe.seed,
         "device": {"name": recipe.problem.device.name, "threads": recipe.problem.device.threads},
-        "versions": {name: _version(name) for name in ("lehr", "torch", "timm", "openvino", "numpy", "pillow")}
-        | {"python": platform.python_version()},
+        "versions": versions(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a network's outputs may depend on."""
+    named = {name: _version(name) for name in ("lehr", "torch", "timm", "openvino", "numpy", "pillow")}
+    return named | {"python": platform.python_version()}
 
 
 def _version(package: str) -> str:

@@ -19,6 +19,7 @@ from lehr.protocol.ids import AppRef, new_id
 from lehr.protocol.statuses import status
 from lehr.protocol.structs import from_struct
 from lehr.services.bundles import Bundles
+from lehr.services.located import located, located_version
 from lehr.services.models import found_model, found_version, with_version
 from lehr.services.predicted_regions import Shown, regions_of, threshold_of
 from lehr.services.regions import labels_in
@@ -67,10 +68,11 @@ class Predict:
         if not 1 <= len(request.inputs) <= MAX_INPUTS:
             raise InvalidPrediction(f"A request carries 1 to {MAX_INPUTS} inputs; this one has {len(request.inputs)}.")
         with self.db.read() as tx:
-            model = self._model(tx, ref, request.model_id, request.version_id)
-            names = _concept_names(tx, ref, model)
+            home, model_id = located(tx, ref, request.model_id)
+            model = self._model(tx, home, model_id, located_version(home, model_id, request.version_id))
+            names = _concept_names(tx, home, model)
         version_id = model.model_version.id
-        bundle = _read_bundle(self.bundles.folder_of(ModelVersionRef(ref, model.id, version_id)))
+        bundle = _read_bundle(self.bundles.folder_of(ModelVersionRef(home, model.id, version_id)))
         told = _telling(bundle, names, model, request.model)
         side = bundle.preprocessing.image_size
         pixels = list(self.threads.map(lambda item: self._pixels(ref, item, side), request.inputs))
