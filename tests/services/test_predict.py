@@ -6,7 +6,7 @@ import pytest
 from lehr.errors import InvalidPrediction
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.structs import to_struct
-from lehr.services.predict import Choice, _concepts, check_selection, chosen
+from lehr.services.telling import Choice, _concepts, check_selection, chosen
 
 IDS = ("ant", "bee", "cat", "dog")
 NAMES = {"cat": "Felis catus"}
