@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Nearest", "nearest"]
+__all__ = ["Nearest", "merged", "nearest", "nothing"]
 
 BLOCK_VALUES = 4 << 20
 """Values of one block: 16 MiB in float32, near what a processor's cache holds."""
@@ -33,18 +33,19 @@ def nearest(vectors_ND: np.ndarray, queries_QD: np.ndarray, k: int, *, among: np
     """
     assert k >= 1, f"k {k}"
     assert queries_QD.ndim == 2, f"queries {queries_QD.shape}"
-    best = _nothing(len(queries_QD), k)
+    best = nothing(len(queries_QD), k)
     num_rows = len(vectors_ND) if among is None else len(among)
     step = max(1, BLOCK_VALUES // max(1, queries_QD.shape[1]))
     for start in range(0, num_rows, step):
         rows = np.arange(start, min(start + step, num_rows)) if among is None else among[start : start + step]
         block_BD = vectors_ND[rows[0] : rows[-1] + 1] if among is None else vectors_ND[rows]
         cosines_QB = queries_QD @ block_BD.astype(np.float32, copy=False).T
-        best = _merged(best, _best_of(rows, cosines_QB, k), k)
+        best = merged(best, _best_of(rows, cosines_QB, k), k)
     return best
 
 
-def _nothing(num_queries: int, k: int) -> Nearest:
+def nothing(num_queries: int, k: int) -> Nearest:
+    """What is found before anything was looked at."""
     return Nearest(
         rows_QK=np.full((num_queries, k), -1, np.int64), cosines_QK=np.full((num_queries, k), -np.inf, np.float32)
     )
@@ -58,7 +59,8 @@ def _best_of(rows: np.ndarray, cosines_QB: np.ndarray, k: int) -> Nearest:
     return Nearest(rows_QK=rows[picked_QK], cosines_QK=np.take_along_axis(cosines_QB, picked_QK, 1))
 
 
-def _merged(one: Nearest, other: Nearest, k: int) -> Nearest:
+def merged(one: Nearest, other: Nearest, k: int) -> Nearest:
+    """The k best of both, the nearest first."""
     rows = np.concatenate([one.rows_QK, other.rows_QK], axis=1)
     cosines = np.concatenate([one.cosines_QK, other.cosines_QK], axis=1)
     order = np.lexsort((rows, -cosines), axis=1)[:, :k]

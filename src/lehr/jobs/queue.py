@@ -283,6 +283,11 @@ class Queue:
         found = {State(state): int(number) for state, number in tx.execute(query)}
         return {state: found.get(state, 0) for state in State}
 
+    def clear_done(self, tx: Connection, subject: str, *, but: str) -> int:
+        """Forgets the jobs of this subject that ended well, but for one; answers how many. For those that recur."""
+        done = (jobs.c.subject == subject, jobs.c.state == State.DONE, jobs.c.id != but)
+        return tx.execute(delete(jobs).where(*done)).rowcount
+
     def prune(self, tx: Connection, older_than_seconds: float) -> int:
         """Forgets jobs that ended longer ago than that; answers how many."""
         ended = (State.DONE, State.FAILED, State.CANCELLED)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from sqlalchemy import Connection
 
 from lehr.protocol import resources_pb2
-from lehr.protocol.ids import AppRef
+from lehr.protocol.ids import PUBLIC_APP, AppRef
 from lehr.store import apps as app_rows
 from lehr.store import models as model_rows
 from lehr.store import versions as version_rows
 from lehr.store import workflows as workflow_rows
 from lehr.store.versions import ModelVersionRef
 
-BUILT_IN = AppRef("clarifai", "main")
+BUILT_IN = PUBLIC_APP
 """Whose workflows every app may name."""
 EMBEDDERS = frozenset({"visual-embedder"})
 """Model types whose output is a vector of a picture."""
@@ -41,6 +41,15 @@ def workflow_of(tx: Connection, ref: AppRef, app: resources_pb2.App) -> tuple[Ap
         if stored is not None:
             return owner, stored
     return None
+
+
+def default_workflow(tx: Connection, ref: AppRef) -> bytes:
+    """What the app names as its default workflow, as a generation keeps it."""
+    app = app_rows.get(tx, ref)
+    named = resources_pb2.Workflow() if app is None else app.default_workflow
+    if app is not None and not named.id:
+        named = resources_pb2.Workflow(id=app.default_workflow_id)
+    return named.SerializeToString()
 
 
 def embedder_in(tx: Connection, owner: AppRef, workflow: resources_pb2.Workflow) -> ModelVersionRef | None:

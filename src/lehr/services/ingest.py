@@ -18,6 +18,7 @@ from lehr.jobs.queue import Job, Queue
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.statuses import status
+from lehr.services import indexing
 from lehr.services.batches import chunks
 from lehr.services.media import SMALL, host, kind_of
 from lehr.store import inputs as input_rows
@@ -145,6 +146,7 @@ class Ingest:
                 item = stored.get(outcome.input_id)
                 if item is not None and item.message.status.code in PENDING:  # else deleted or settled meanwhile
                     _write(tx, item, outcome, thumbnails.get(item.id, ""))
+            indexing.arrived(tx, self.queue, ref, [outcome.input_id for outcome in outcomes if outcome.error is None])
 
 
 def _check_text(data: bytes) -> None:

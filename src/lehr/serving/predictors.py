@@ -37,14 +37,15 @@ class Predictors:
         max_waiting: int = 256,
         patience_seconds: float = 10.0,
         loader: str = "lehr.learn.predictor:Predictor.load",
+        nice: int = 5,
     ) -> None:
-        """`memory_bytes` of models per process; `max_waiting` requests at once, then Busy.
+        """`memory_bytes` of models per process; `max_waiting` requests at once, then Busy; `nice` behind the others.
 
         A process that is silent for `patience_seconds` beyond a request's timeout is killed and started again.
         `loader` names what loads a bundle's folder: `package.module:callable`.
         """
         self._count = count
-        self._options = ["--memory-bytes", str(memory_bytes), "--loader", loader, "--nice", "5"]
+        self._options = ["--memory-bytes", str(memory_bytes), "--loader", loader, "--nice", str(nice)]
         self._max_waiting = max_waiting
         self._patience_seconds = patience_seconds
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 from lehr.errors import NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
-from lehr.store import facts
+from lehr.store import backlog, facts
 from lehr.store.rows import Noun, app_key, app_key_of
 from lehr.store.tables import input_annotations as table
 from lehr.store.tables import inputs
@@ -69,7 +69,7 @@ def _note(
     *,
     are_new: bool,
 ) -> None:
-    """What searches look up of them: see store/facts.py."""
+    """What searches look up of them (see store/facts.py), and what is to be embedded of them."""
     for start in range(0, len(annotations), 500):
         some = {(input_keys[each.input_id], each.id): each for each in annotations[start : start + 500]}
         owners = {input_key for input_key, _ in some}
@@ -81,6 +81,7 @@ def _note(
             if (row.input_key, row.id) in some
         ]
         facts.note_annotations(tx, app, noted, are_new=are_new)
+        backlog.note_annotations(tx, app, noted)
 
 
 def _input_keys(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, int]:

@@ -12,12 +12,12 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from lehr.protocol.ids import AppRef, new_id
 from lehr.store.clock import now_ms
 from lehr.store.rows import app_key, app_key_of
-from lehr.store.tables import embeddings, generations
+from lehr.store.tables import backlog, embeddings, generations
 from lehr.store.versions import ModelVersionRef
 
 __all__ = [
@@ -30,13 +30,17 @@ __all__ = [
     "append",
     "built_on",
     "count",
+    "drop",
     "get",
     "living",
     "lock",
     "of_app",
     "read",
     "serving",
+    "set_recall",
+    "set_report",
     "set_state",
+    "take_up",
     "vectors_of",
 ]
 
@@ -178,6 +182,29 @@ def set_state(tx: Connection, key: int, state: State) -> None:
     tx.execute(update(generations).where(generations.c.key == key).values(**values))
 
 
+def take_up(tx: Connection, key: int) -> None:
+    """Makes a generation that was put aside live again: to be completed, and to take over."""
+    again = {"state": State.BUILDING, "filled_to": 0, "is_filled": 0}
+    tx.execute(update(generations).where(generations.c.key == key).values(**again))
+
+
+def drop(tx: Connection, key: int) -> None:
+    """The generation's vectors go; that it was remains."""
+    tx.execute(delete(backlog).where(backlog.c.generation_key == key))
+    tx.execute(delete(embeddings).where(embeddings.c.generation_key == key))
+    set_state(tx, key, State.DROPPED)
+
+
+def set_report(tx: Connection, key: int, report: str) -> None:
+    """Keeps how the neighbours changed."""
+    tx.execute(update(generations).where(generations.c.key == key).values(report=report))
+
+
+def set_recall(tx: Connection, key: int, recall: float) -> None:
+    """Keeps how much the approximate index finds of what the exact one does."""
+    tx.execute(update(generations).where(generations.c.key == key).values(recall=recall))
+
+
 def append(tx: Connection, key: int, vectors: Sequence[Vector]) -> int:
     """Adds vectors at the end; answers the last number. The generation is locked until `tx` ends."""
     generation = lock(tx, key)
@@ -212,7 +239,7 @@ def read(tx: Connection, key: int, *, after: int, limit: int) -> Vectors:
     return _vectors(tx.execute(query).all())
 
 
-def _vectors(rows: Sequence[Row[Any]]) -> Vectors:
+def _vectors(rows: Sequence[Any]) -> Vectors:
     size = len(rows[0].vector) // 2 if rows else 0
     values = np.frombuffer(b"".join(row.vector for row in rows), "<f2").reshape(len(rows), size)
     return Vectors(
@@ -243,7 +270,7 @@ def vectors_of(tx: Connection, key: int, input_keys: Iterable[int]) -> Vectors:
     """Every vector of these inputs: whole pictures, regions, frames."""
     table = embeddings.c
     query = select(table.seq, table.input_key, table.annotation_key, table.frame_ms, table.vector)
-    rows: list[Row[Any]] = []
+    rows: list[Any] = []
     for some in _parts(list(input_keys)):
         rows += tx.execute(query.where(table.generation_key == key, table.input_key.in_(some)).order_by(table.seq))
     return _vectors(rows)

@@ -28,12 +28,14 @@ __all__ = [
     "delete",
     "get",
     "get_many",
+    "ids_of",
     "insert",
     "keys_of",
     "lock",
     "page",
     "pending",
     "set_content",
+    "sha_of_url",
     "status_counts",
     "stored",
     "taken",
@@ -88,13 +90,14 @@ def _url(message: resources_pb2.Input) -> str:
     return ""
 
 
-def _sha(url: str) -> str:
+def sha_of_url(url: str) -> str:
+    """What stands for a URL in the column `url_sha`."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _columns(message: resources_pb2.Input) -> dict[str, Any]:
     url = _url(message)
-    own = {"id": message.id, "status_code": message.status.code, "url_sha": _sha(url) if url else None}
+    own = {"id": message.id, "status_code": message.status.code, "url_sha": sha_of_url(url) if url else None}
     return {**own, **facts.input_columns(message)}
 
 
@@ -145,7 +148,7 @@ def taken(tx: Connection, ref: AppRef, *, ids: Iterable[str], urls: Iterable[str
     """Which of these the app has already. In a write transaction the answer holds until its end."""
     if not tx.get_execution_options().get("postgresql_readonly"):
         _queue_up(tx, ref)
-    by_sha = {_sha(url): url for url in urls}
+    by_sha = {sha_of_url(url): url for url in urls}
     in_app = table.c.app_key == app_key(ref)
     found = tx.execute(select(table.c.id).where(in_app, table.c.id.in_(list(ids)))).scalars()
     shas = tx.execute(select(table.c.url_sha).where(in_app, table.c.url_sha.in_(list(by_sha)))).scalars()
@@ -160,6 +163,12 @@ def get(tx: Connection, ref: AppRef, input_id: str) -> resources_pb2.Input | Non
 def get_many(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, resources_pb2.Input]:
     """Those of the ids that exist."""
     return _INPUTS.by_id(tx, ids, table.c.app_key == app_key(ref))
+
+
+def ids_of(tx: Connection, keys: Iterable[int]) -> dict[int, str]:
+    """Key → id, of those of the keys that exist."""
+    query = select(table.c.key, table.c.id).where(table.c.key.in_(list(keys)))
+    return {int(row.key): row.id for row in tx.execute(query)}
 
 
 def keys_of(tx: Connection, ref: AppRef, ids: Iterable[str]) -> dict[str, int]:
