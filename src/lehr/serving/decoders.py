@@ -1,67 +1,47 @@
 """A pool of decoder processes: whatever bytes a stranger sends, the caller gets pixels or a sentence, in bounded time.
 
-A decoder that is killed, hangs or runs out of memory takes nothing with it but the picture it was reading.
+A decoder that is killed, hangs or runs out of memory takes nothing with it but the picture it was reading. Videos may
+take minutes: they have decoders of their own, so that pictures never wait for them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
-import signal
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
-from lehr.errors import Busy, LehrError, UndecodableImage
-from lehr.learn.data.decode import MAX_ASPECT, Decoded, ImageInfo, Inspection, Limits, check_length
-from lehr.serving import wire
-from lehr.serving.children import Child, Starter, bare_environment
+from lehr.errors import Busy
+from lehr.learn.data.decode import MAX_ASPECT, Decoded, ImageInfo, Inspection, check_length
+from lehr.learn.data.video import VideoFrame, VideoInfo, VideoInspection
+from lehr.serving.children import Starter
+from lehr.serving.decoder_child import Answer, Bounds, Decoder, LostError
+from lehr.serving.decoder_process import BATCH_BYTES
 
-_START_SECONDS = 60.0
+__all__ = ["Bounds", "DecoderPool"]
+
 _CLOSED = "The server is shutting down. Try again in a moment."
 _MAX_THUMBNAIL_BYTES = 16 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What one picture may cost."""
-
-    limits: Limits = field(default_factory=Limits)
-    """Of the picture itself."""
-    memory_bytes: int = 2 << 30
-    """Memory above that of an idle decoder. 2 GiB decode 89 megapixels with alpha."""
-    cpu_seconds: float = 10.0
-    """Computing time."""
-    wall_seconds: float = 30.0
-    """Time by the clock, from the order to the last byte of the answer."""
-    wait_seconds: float = 60.0
-    """Longest wait for a free decoder; then the caller hears Busy."""
-
-
-class _Lost(UndecodableImage):
-    """The decoder is gone. `is_final`: this picture's doing, do not try it again."""
-
-    def __init__(self, sentence: str, *, is_final: bool) -> None:
-        super().__init__(sentence)
-        self.is_final = is_final
+Idle = queue.LifoQueue[Decoder]
+"""Last in, first out: the busiest decoder stays warm and the others may never need to start."""
 
 
 class DecoderPool:
-    """`processes` decoders, started when first needed. Every method may be called from many threads at once."""
+    """`processes` decoders of pictures and as many of videos, each started when first needed.
+
+    Every method may be called from many threads at once.
+    """
 
     def __init__(self, processes: int = 2, *, bounds: Bounds | None = None) -> None:
         self._bounds = bounds or Bounds()
         self._starter = Starter()
         self._is_closed = False
-        self._decoders = [_Decoder(self._starter, self._bounds) for _ in range(processes)]
-        # Last in, first out: the busiest decoder stays warm and the others may never need to start.
-        self._idle: queue.LifoQueue[_Decoder] = queue.LifoQueue()
-        for decoder in self._decoders:
-            self._idle.put(decoder)
+        self._decoders = [Decoder(self._starter, self._bounds) for _ in range(processes)]
+        self._films = [Decoder(self._starter, self._bounds, what="video") for _ in range(processes)]
+        self._idle, self._idle_films = _idle(self._decoders), _idle(self._films)
 
     def __enter__(self) -> Self:
         return self
@@ -95,128 +75,128 @@ class DecoderPool:
         """A JPEG whose longer side is at most `longer_side`. Raises UndecodableImage, TooLarge or Busy."""
         return self.inspect(data, longer_side).thumbnail
 
+    def probe_video(self, data: bytes) -> VideoInfo:
+        """What a video says of itself. Raises UndecodableImage, TooLarge or Busy."""
+        reply, _ = self._ask_film({"op": "probe_video"}, data, max_bytes=0)
+        return VideoInfo(**reply["info"])
+
+    def inspect_video(self, data: bytes, longer_side: int = 512) -> VideoInspection:
+        """All that an upload needs of a video, in one trip. Raises UndecodableImage, TooLarge or Busy."""
+        order = {"op": "inspect_video", "longer_side": longer_side}
+        reply, body = self._ask_film(order, data, max_bytes=_MAX_THUMBNAIL_BYTES)
+        return VideoInspection(info=VideoInfo(**reply["info"]), thumbnail=body.tobytes())
+
+    def frame(self, data: bytes, time_ms: int, *, number: int = 0, shorter_side: int | None = None) -> VideoFrame:
+        """One frame, as `lehr.learn.data.film.frame_at` finds it. Raises UndecodableImage, TooLarge or Busy."""
+        order = {"op": "frame", "time_ms": time_ms, "number": number, "shorter_side": shorter_side}
+        reply, body = self._ask_film(order, data, max_bytes=self._frame_bytes(shorter_side))
+        return next(_frames([reply], body))
+
+    def frames(self, data: bytes, sample_ms: int, *, shorter_side: int | None = None) -> Iterator[list[VideoFrame]]:
+        """A frame per `sample_ms`, as `lehr.learn.data.film.sampled` chooses them, some at a time; close it when done.
+
+        No more than a few MiB of frames are in memory at once, here and there. Raises UndecodableImage, TooLarge, Busy.
+        """
+        order = {"op": "frames", "sample_ms": sample_ms, "shorter_side": shorter_side}
+        max_bytes = BATCH_BYTES + self._frame_bytes(shorter_side)
+        with self._film(data) as decoder, contextlib.closing(decoder.ask_many(order, data, max_bytes)) as answers:
+            try:
+                for reply, body in answers:
+                    yield list(_frames(reply["frames"], body))
+            except LostError:
+                if self._is_closed:
+                    raise Busy(_CLOSED) from None
+                raise
+
     def process_ids(self) -> Sequence[int]:
         """Of the decoders running now."""
-        return [child.process.pid for child in [decoder.child for decoder in self._decoders] if child]
+        return [child.process.pid for child in [decoder.child for decoder in self._everyone()] if child]
 
     def close(self) -> None:
         """Ends every decoder; requests under way hear Busy."""
         self._is_closed = True
-        for decoder in self._decoders:
+        for decoder in self._everyone():
             decoder.kill()
-        self._retire()
+        for idle in (self._idle, self._idle_films):
+            _retire(idle)
         self._starter.close()
 
-    def _ask(self, order: dict[str, Any], data: bytes, *, max_bytes: int) -> tuple[dict[str, Any], np.ndarray]:
+    def _everyone(self) -> list[Decoder]:
+        return [*self._decoders, *self._films]
+
+    def _frame_bytes(self, shorter_side: int | None) -> int:
+        """The most that one frame takes."""
+        most = self._bounds.video_limits.max_pixels
+        return 3 * (most if shorter_side is None else int(MAX_ASPECT * shorter_side**2) + 1)
+
+    def _ask(self, order: dict[str, Any], data: bytes, *, max_bytes: int) -> Answer:
         check_length(data, self._bounds.limits)
+        with self._lent(self._idle, "images") as decoder:
+            return self._ask_twice(decoder, order, data, max_bytes)
+
+    def _ask_film(self, order: dict[str, Any], data: bytes, *, max_bytes: int) -> Answer:
+        with self._film(data) as decoder:
+            return self._ask_twice(decoder, order, data, max_bytes)
+
+    def _film(self, data: bytes) -> contextlib.AbstractContextManager[Decoder]:
+        check_length(data, replace(self._bounds.limits, max_bytes=self._bounds.video_limits.max_bytes))
+        return self._lent(self._idle_films, "videos")
+
+    @contextlib.contextmanager
+    def _lent(self, idle: Idle, what: str) -> Iterator[Decoder]:
+        """A decoder for one caller alone. Raises Busy."""
         if self._is_closed:
             raise Busy(_CLOSED)
         try:
-            decoder = self._idle.get(timeout=self._bounds.wait_seconds)
+            decoder = idle.get(timeout=self._bounds.wait_seconds)
         except queue.Empty:
-            raise Busy("All decoders are busy with other images. Try again in a moment.") from None
+            raise Busy(f"All decoders are busy with other {what}. Try again in a moment.") from None
         try:
-            return self._ask_twice(decoder, order, data, max_bytes)
+            yield decoder
         finally:
-            self._idle.put(decoder)
+            idle.put(decoder)
             if self._is_closed:
-                self._retire()
+                _retire(idle)
 
-    def _retire(self) -> None:
-        """After closing: lets go of what the decoders that nobody uses still hold; who waits for one hears Busy."""
-        idle = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                idle.append(self._idle.get_nowait())
-        for decoder in idle:
-            decoder.end()
-            self._idle.put(decoder)
-
-    def _ask_twice(
-        self, decoder: _Decoder, order: dict[str, Any], data: bytes, max_bytes: int
-    ) -> tuple[dict[str, Any], np.ndarray]:
+    def _ask_twice(self, decoder: Decoder, order: dict[str, Any], data: bytes, max_bytes: int) -> Answer:
         """Tries again with a new process when the first died and this picture may not be to blame."""
         for is_last in (False, True):
             if self._is_closed:
                 break
             try:
                 return decoder.ask(order, data, max_bytes)
-            except _Lost as lost:
-                if (lost.is_final or is_last) and not self._is_closed:
+            except LostError as lost:
+                if lost.is_final and not self._is_closed:
                     raise
+                if is_last and not self._is_closed:
+                    raise LostError(f"{lost.details.rstrip('.')}, twice.", is_final=True) from lost
         raise Busy(_CLOSED)
 
 
-class _Decoder:
-    """One place in the pool: a decoder process, started when needed, replaced when lost. One thread at a time."""
+def _idle(decoders: Sequence[Decoder]) -> Idle:
+    idle: Idle = queue.LifoQueue()
+    for decoder in decoders:
+        idle.put(decoder)
+    return idle
 
-    def __init__(self, starter: Starter, bounds: Bounds) -> None:
-        self.child: Child | None = None
-        self._starter = starter
-        self._bounds = bounds
 
-    def ask(self, order: dict[str, Any], data: bytes, max_bytes: int) -> tuple[dict[str, Any], np.ndarray]:
-        """One order and its answer. Raises the decoder's own error, or _Lost when there is no decoder any more."""
-        sock = self._running().sock
-        deadline = time.monotonic() + self._bounds.wall_seconds
-        try:
-            wire.send(sock, order, data, deadline=deadline)
-            reply, body = wire.receive(sock, max_bytes=max_bytes, deadline=deadline)
-        except TimeoutError:
-            self.end()
-            raise _Lost(self._too_slow(self._bounds.wall_seconds), is_final=True) from None
-        except OSError as error:
-            raise self._lost() from error
-        if reply.get("last"):
-            self.end()
-        wire.raise_described(reply)
-        return reply, body
+def _retire(idle: Idle) -> None:
+    """After closing: lets go of what the decoders that nobody uses still hold; who waits for one hears Busy."""
+    unused = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            unused.append(idle.get_nowait())
+    for decoder in unused:
+        decoder.end()
+        idle.put(decoder)
 
-    def kill(self) -> None:
-        """From any thread: ends the process; the thread that is using it hears _Lost."""
-        if child := self.child:
-            child.process.kill()
 
-    def _running(self) -> Child:
-        if self.child and self.child.process.poll() is not None:
-            self.end()
-        if not self.child:
-            self.child = self._started()
-        return self.child
-
-    def _started(self) -> Child:
-        """A new decoder that has said it is ready."""
-        environment = bare_environment(OPENBLAS_NUM_THREADS="1")
-        try:
-            child = self._starter.start("lehr.serving.decoder_process", self._arguments(), environment=environment)
-        except RuntimeError:
-            raise _Lost("The decoders have been closed.", is_final=True) from None
-        try:
-            wire.receive(child.sock, max_bytes=0, deadline=time.monotonic() + _START_SECONDS)
-        except OSError as error:
-            code = child.kill()
-            raise LehrError(f"A decoder process could not start (exit code {code}); see the server's log.") from error
-        return child
-
-    def _arguments(self) -> list[str]:
-        bounds = self._bounds
-        return [
-            *("--limits", json.dumps(asdict(bounds.limits))),
-            *("--memory-bytes", str(bounds.memory_bytes)),
-            *("--cpu-seconds", str(bounds.cpu_seconds)),
-        ]
-
-    def _lost(self) -> _Lost:
-        """Why the decoder hung up."""
-        code = self.end()
-        if code == -signal.SIGXCPU:
-            return _Lost(self._too_slow(self._bounds.cpu_seconds), is_final=True)
-        return _Lost(f"The image could not be decoded: its decoder ended with code {code}, twice.", is_final=False)
-
-    def _too_slow(self, seconds: float) -> str:
-        return f"The image could not be decoded within {seconds:g} seconds. Re-encode it, or make it smaller."
-
-    def end(self) -> int | None:
-        """Ends the process, if there is one. Returns its exit code (negative: the signal)."""
-        child, self.child = self.child, None
-        return child.kill() if child else None
+def _frames(told: Sequence[dict[str, Any]], body: np.ndarray) -> Iterator[VideoFrame]:
+    """Frames out of one answer: their facts, and their pixels end to end."""
+    start = 0
+    for facts in told:
+        end = start + int(np.prod(facts["shape"]))
+        pixels = body[start:end].reshape(facts["shape"])
+        pixels.flags.writeable = False
+        yield VideoFrame(index=facts["index"], time_ms=facts["time_ms"], number=facts["number"], pixels=pixels)
+        start = end

@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -57,13 +57,21 @@ class Fetcher:
 
     def fetch(self, url: str) -> Fetched:
         """The body behind `url`. Raises DownloadFailed with a sentence that names the URL and the reason."""
+        collected = bytearray()
+        found = self.fetch_pieces(url, collected.extend)
+        return Fetched(data=bytes(collected), url=found.url, content_type=found.content_type)
+
+    def fetch_pieces(self, url: str, take: Callable[[bytes], object]) -> Fetched:
+        """As `fetch`, for what is too long to be held: `take` gets it piece by piece, and `data` is empty."""
         deadline = time.monotonic() + self.total_seconds
         here = url
         try:
             for _ in range(_MAX_REDIRECTS + 1):
                 with _Hop(self, here, deadline) as hop:
                     if hop.next_url is None:
-                        return Fetched(data=hop.body(), url=here, content_type=hop.header("Content-Type"))
+                        for piece in hop.pieces():
+                            take(piece)
+                        return Fetched(data=b"", url=here, content_type=hop.header("Content-Type"))
                     here = hop.next_url
         except _Failed as failure:
             raise DownloadFailed(f"{_shown(url)} could not be downloaded: {failure}") from failure
@@ -127,22 +135,21 @@ class _Hop:
         assert self._response
         return self._response.headers.get(name, "")
 
-    def body(self) -> bytes:
-        """All of it, and no more than the fetcher takes."""
+    def pieces(self) -> Iterator[bytes]:
+        """All of the body, and no more than the fetcher takes."""
         assert self._response
         if self.header("Content-Encoding").lower() not in ("", "identity"):
             raise _Failed(f"it came compressed as {self.header('Content-Encoding')!r}, though asked for as it is.")
         if (self._response.length or 0) > self._fetcher.max_bytes:
             raise _Failed(self._too_long())
-        collected = bytearray()
-        declared = self._response.length
+        num_bytes, declared = 0, self._response.length
         while piece := self._read(self._response):
-            collected += piece
-            if len(collected) > self._fetcher.max_bytes:
+            num_bytes += len(piece)
+            if num_bytes > self._fetcher.max_bytes:
                 raise _Failed(self._too_long())
-        if declared is not None and len(collected) < declared:
-            raise _Failed(f"the connection ended after {len(collected):,} of {declared:,} bytes.")
-        return bytes(collected)
+            yield piece
+        if declared is not None and num_bytes < declared:
+            raise _Failed(f"the connection ended after {num_bytes:,} of {declared:,} bytes.")
 
     @property
     def _port(self) -> int:
