@@ -27,12 +27,14 @@ from lehr.jobs.queue import Queue
 from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
-from lehr.services import built_in, evaluations, ingest, training
+from lehr.services import built_in, evaluations, exports, ingest, training
 from lehr.services.apps import Apps
 from lehr.services.built_in import BuiltIn
 from lehr.services.built_in_bundles import BuiltInBundles
 from lehr.services.bundles import Bundles
 from lehr.services.evaluating import Evaluating
+from lehr.services.exporting import Exporting
+from lehr.services.exports import Exports
 from lehr.services.housekeeping import Housekeeping
 from lehr.services.ingest import Ingest
 from lehr.services.keys import Keys
@@ -51,7 +53,7 @@ from lehr.store.blobs import open_blobs
 from lehr.store.db import Database
 from lehr.web.site import Site
 
-BESIDE = frozenset({built_in.KIND})
+BESIDE = frozenset({built_in.KIND, exports.KIND})
 """Launched kinds of job that take minutes at most, and do not wait behind a training."""
 
 
@@ -135,6 +137,7 @@ def _door(
         media=HostedMedia(db=store.db),
         signer=signer,
         identify=sessions.identify,
+        exports=Exports(db=store.db, queue=store.queue),
         parts=lambda: {"store": store.db.answers(), "predictor": predictors.ready(), "worker": crew.ready()},
     )
     return door, files
@@ -204,10 +207,16 @@ def _launched(settings: Settings, store: Store, decoders: DecoderPool) -> tuple[
     """The kinds of job that run in processes of their own: how each runs, and what is written when it fails."""
     trainer = _training(settings, store, decoders)
     evaluator = Evaluating(db=store.db, blobs=store.blobs, queue=store.queue, bundles=store.bundles, decoders=decoders)
+    exporter = Exporting(db=store.db, blobs=store.blobs, queue=store.queue, bundles=store.bundles, decoders=decoders)
     base = BuiltInBundles(db=store.db, queue=store.queue, bundles=store.bundles)
     return (
-        {training.KIND: trainer.run, evaluations.KIND: evaluator.run, built_in.KIND: base.run},
-        {training.KIND: trainer.failed, evaluations.KIND: evaluator.failed},
+        {
+            training.KIND: trainer.run,
+            evaluations.KIND: evaluator.run,
+            exports.KIND: exporter.run,
+            built_in.KIND: base.run,
+        },
+        {training.KIND: trainer.failed, evaluations.KIND: evaluator.failed, exports.KIND: exporter.failed},
     )
 
 

@@ -14,8 +14,10 @@ from lehr.api.rpcs.datasets import DatasetRpcs
 from lehr.api.rpcs.estimates import EstimateRpcs
 from lehr.api.rpcs.evaluations import EvaluationRpcs
 from lehr.api.rpcs.inputs import InputRpcs
+from lehr.api.rpcs.model_exports import ModelExportRpcs
 from lehr.api.rpcs.models import ModelRpcs
 from lehr.api.rpcs.statuses import StatusRpcs
+from lehr.api.rpcs.uploads import UploadRpcs
 from lehr.jobs.queue import Queue
 from lehr.services.add_jobs import AddJobs
 from lehr.services.annotations import Annotations
@@ -26,6 +28,8 @@ from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets
 from lehr.services.estimates import Estimates
 from lehr.services.evaluations import Evaluations
+from lehr.services.extractions import Extractions
+from lehr.services.exports import Exports
 from lehr.services.inputs import Inputs
 from lehr.services.keys import Keys
 from lehr.services.models import Models
@@ -33,6 +37,7 @@ from lehr.services.predict import Predict
 from lehr.services.probes import Probes
 from lehr.services.signing import Signer
 from lehr.services.training import Orders
+from lehr.services.uploads import Uploads
 from lehr.services.users import Users
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.fetch import Fetcher
@@ -96,6 +101,7 @@ def _resources(parts: Parts) -> list[object]:
         AppRpcs(users=Users(db=db), apps=Apps(db=db, queue=queue), keys=Keys(db=db)),
         ConceptRpcs(concepts=Concepts(db=db)),
         InputRpcs(inputs=Inputs(db=db, blobs=blobs, queue=queue), add_jobs=AddJobs(db=db, queue=queue)),
+        UploadRpcs(uploads=Uploads(db=db, blobs=blobs, queue=queue), extractions=Extractions(db=db, queue=queue)),
         AnnotationRpcs(annotations=Annotations(db=db)),
         DatasetRpcs(datasets=Datasets(db=db), versions=DatasetVersions(db=db)),
     ]
@@ -108,6 +114,7 @@ def _learning(parts: Parts) -> list[object]:
     orders = Orders(db=db, queue=queue)
     return [
         ModelRpcs(models=models, orders=orders, predict=parts.predict, signer=parts.signer),
+        ModelExportRpcs(exports=Exports(db=db, queue=queue), signer=parts.signer),
         EstimateRpcs(estimates=_estimates(parts)),
         EvaluationRpcs(evaluations=Evaluations(db=db, blobs=parts.store.blobs, queue=queue)),
     ]

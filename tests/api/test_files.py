@@ -5,9 +5,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from lehr.api.files import Files
+from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.ids import AppRef
 from lehr.protocol.rpcs import RPCS
+from lehr.services.exports import Exports
 from lehr.services.keys import Keys
 from lehr.services.media import HostedMedia
 from lehr.services.signing import Signer
@@ -45,6 +47,7 @@ def image(tmp_path):
         blobs=blobs,
         signer=Signer(secret=b"s" * 32),
         identify=Keys(db=db).identify,
+        exports=Exports(db=db, queue=Queue(db)),
         parts=dict,
     )
     with TestClient(Starlette(routes=files.routes())) as client:

@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from lehr.api.ranged import ranged
 from lehr.errors import LehrError, MissingScope, NotFound
 from lehr.protocol.ids import AppRef
 from lehr.protocol.rpcs import RPCS, missing_scopes
+from lehr.services.exports import Exports
 from lehr.services.media import HostedMedia
 from lehr.services.signing import Signer
 from lehr.store import logs as log_rows
@@ -43,6 +45,7 @@ class Files:
     signer: Signer
     identify: Callable[[str], FoundKey]
     """From a key's secret to whose it is. Raises KeyInvalid."""
+    exports: Exports
     parts: Callable[[], dict[str, bool]]
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -52,6 +55,7 @@ class Files:
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
             Route("/logs/users/{user}/apps/{app}/models/{model}/versions/{version}", self._log),
+            Route("/exports/users/{user}/apps/{app}/models/{model}/versions/{version}.zip", self._export),
             Route("/hosted/{size}/users/{user}/apps/{app}/inputs/{kind}/{sha}", self._image),
         )
 
@@ -68,6 +72,9 @@ class Files:
     async def _log(self, request: Request) -> Response:
         return await run_in_threadpool(_answered, self._read_log, request)
 
+    async def _export(self, request: Request) -> Response:
+        return await run_in_threadpool(_answered, self._read_export, request)
+
     async def _image(self, request: Request) -> Response:
         return await run_in_threadpool(_answered, self._read_image, request)
 
@@ -80,6 +87,13 @@ class Files:
                 f"{line.at.ToJsonString()}  {line.text}\n" for line in log_rows.read(tx, vref, limit=MAX_LOG_LINES)
             )
         return PlainTextResponse(text, headers={**SAFE_HEADERS, "Cache-Control": "no-store"})
+
+    def _read_export(self, request: Request) -> Response:
+        self.signer.check(request.url.path, request.url.query)
+        path = request.path_params
+        sha = self.exports.sha(ModelVersionRef(AppRef(path["user"], path["app"]), path["model"], path["version"]))
+        told = {"Content-Type": "application/zip", "Content-Disposition": f'attachment; filename="{path["model"]}.zip"'}
+        return ranged(request, self.blobs.open(sha), tag=sha, headers={**SAFE_HEADERS, **told})
 
     def _read_image(self, request: Request) -> Response:
         path = request.path_params

@@ -11,14 +11,13 @@ NOT_YET: frozenset[str] = frozenset(
     PostModelsSearches PatchModelIds ListModelInputs ListModelReferences PatchModelToolkits PatchModelUseCases
     PatchModelLanguages PatchModelCheckConsents GetModelVersionInputExample ListModelVersionInputExamples
     PostModelVersionsPublish PostModelVersionsUnPublish
-    PutModelVersionExports GetModelVersionExport PutDatasetVersionExports
-    ListDatasetVersionMetricsGroups PatchDatasetVersions DeleteWorkflowVersions PatchWorkflowVersions
+    PutDatasetVersionExports
+    ListDatasetVersionMetricsGroups DeleteWorkflowVersions PatchWorkflowVersions
     PatchWorkflowIds PostWorkflowVersionsPublish PostWorkflowVersionsUnPublish ListConceptRelations
     PostConceptRelations DeleteConceptRelations GetConceptCounts GetConceptLanguage ListConceptLanguages
     PostConceptLanguages PatchConceptLanguages ListKnowledgeGraphs PostKnowledgeGraphs StreamInputs
-    GetInputVideoManifest PostInputsDataSources PostInputsUploads GetInputsExtractionJob
-    ListInputsExtractionJobs CancelInputsExtractionJobs PostUploads PutUploadContentParts GetUpload ListUploads
-    DeleteUploads PatchAnnotationsSearches PatchInputsSearches GetSearch ListSearches PatchSearches
+    GetInputVideoManifest
+    PatchAnnotationsSearches PatchInputsSearches GetSearch ListSearches PatchSearches
     PostSearchesByID DeleteSearch ListAnnotationWorkers ListAnnotationFilters GetAnnotationFilter
     PostAnnotationFilters PatchAnnotationFilters DeleteAnnotationFilters PostTrackAnnotationsSearches
     ListAnnotationTracks PostAnnotationTracks PatchAnnotationTracks DeleteAnnotationTracks StreamAnnotations

@@ -104,7 +104,7 @@ def _onnx(path: Path) -> Run:
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(str(path))
-    return lambda pixels: evaluator.run(None, {"pixels": pixels})  # type: ignore[no-any-return,unused-ignore]
+    return lambda pixels: list(evaluator.run(None, {"pixels": pixels}))
 
 
 # -- before it ---------------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def _onnx(path: Path) -> Run:
 
 def opened(picture: str | Path | BinaryIO, shorter_side: int) -> np.ndarray:
     """uint8 [height, width, 3]: upright, transparency on white, the shorter side resized to `shorter_side`."""
-    image = Image.open(picture)
+    image: Image.Image = Image.open(picture)
     turn = 1 if image.format == "TIFF" else image.getexif().get(0x0112, 1)
     width, height = image.size
     longer_side = round(shorter_side * min(max(width, height) / min(width, height), 4.0))
@@ -236,10 +236,11 @@ def _distinct(
     boxes_M4: np.ndarray, scores_M: np.ndarray, class_M: np.ndarray, size: tuple[int, int], after: Mapping[str, Any]
 ) -> np.ndarray:
     """The best boxes, without those that overlap a better one of their class by more than `nms_iou`."""
-    order, kept = np.argsort(-scores_M, kind="stable"), []
+    order = np.argsort(-scores_M, kind="stable")
+    kept: list[int] = []
     while len(order) and len(kept) < after["limit"]:
         best, order = order[0], order[1:]
-        kept.append(best)
+        kept.append(int(best))
         is_copy = (_overlap(boxes_M4[best], boxes_M4[order]) > after["nms_iou"]) & (class_M[order] == class_M[best])
         order = order[~is_copy]
     sides = np.array([size[0], size[1], size[0], size[1]], np.float32)
