@@ -13,7 +13,7 @@ from lehr.errors import InvalidParams
 from lehr.learn.base_weights import choose_base, fill, of_model
 from lehr.learn.data.dataset import Data
 from lehr.learn.device import Device
-from lehr.learn.learners.pixels import settle_norms
+from lehr.learn.learners.norms import settle_norms
 from lehr.learn.memory import kept_bytes, save_memory
 from lehr.learn.nets.backbone import batchnorms
 from lehr.learn.nets.backbones import build_backbone

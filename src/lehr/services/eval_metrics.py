@@ -139,11 +139,12 @@ def num_listed(evaluation: AnyEvaluation) -> int:
 def _confusion(concepts: Sequence[str], evaluation: Evaluation) -> resources_pb2.ConfusionMatrix:
     """Cells that are not 0: the share of the actual concept's items that were taken for the predicted one.
 
-    What a row lacks to 1 are items where nothing reached 0.5.
+    Every row of a concept with items sums to 1; what "taken for" means is told at `taken_for` in
+    learn/metrics/classification.py.
     """
     matrix = resources_pb2.ConfusionMatrix(concept_ids=concepts)
     for actual, counts in zip(evaluation.concepts, evaluation.confusion, strict=True):
-        for predicted, count in zip(concepts, counts[:-1], strict=True):
+        for predicted, count in zip(concepts, counts, strict=True):
             if count:
                 matrix.matrix.add(
                     predicted=predicted,

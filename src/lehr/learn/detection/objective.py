@@ -101,9 +101,10 @@ class DetectionObjective(nn.Module):
         count = self.average_positives.new_tensor(max(1.0, num_positives))
         if not self.use_focal_loss:
             return count
+        if not self.training:
+            return count  # a judged batch may have another size than those that were averaged
         averaged = torch.where(self.average_positives == 0, count, self.average_positives.lerp(count, 0.1))
-        if self.training:
-            self.average_positives.copy_(averaged)
+        self.average_positives.copy_(averaged)
         return averaged
 
     def _of_boxes(

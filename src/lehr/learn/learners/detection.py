@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lehr.errors import InvalidParams
 from lehr.learn.base_weights import BaseWeights
@@ -25,6 +26,7 @@ from lehr.learn.detection.postprocess import select
 from lehr.learn.detection.retinanet import RawDetections, RetinaNet
 from lehr.learn.device import Device
 from lehr.learn.events import Noted, Preparing
+from lehr.learn.learners.norms import begin_settling, measure_afresh, settle_norms
 from lehr.learn.memory import save_memory
 from lehr.learn.metrics.mean_average_precision import ImageBoxes, detection_evaluation
 from lehr.learn.nets.backbone import freeze_batchnorm
@@ -32,6 +34,7 @@ from lehr.learn.nets.catalogue import build
 from lehr.learn.recipe import BeginLearning, Recipe
 
 _JUDGED_BATCH = 8
+_SETTLING_ITEMS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +85,14 @@ class DetectionLearner:
         self.flip_probability = flip_probability
         self.device: Device = recipe.problem.device
         self.frame = self._fixed_frame()
+        self.norms: list[_BatchNorm] = []
+        """Of a random base, whose running statistics are to settle quickly: see norms.py."""
 
     def loss(self, indices: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
-        """As Learner.loss."""
+        """As Learner.loss. A lone picture is seen twice: live norms need two values of everything."""
+        settle_norms(self.norms)
+        if self.norms and len(indices) == 1:
+            indices = np.repeat(indices, 2)
         is_mirrored_B = generator.random(len(indices)) < self.flip_probability
         batch = self.batch(self.data.train_indices[indices], is_mirrored_B)
         with self.device.autocast():
@@ -92,6 +100,7 @@ class DetectionLearner:
 
     def judge(self) -> Mapping[str, float]:
         """As Learner.judge: the loss, and mean average precision at overlap 0.5 and over 0.50 to 0.95."""
+        self.settle()
         self.net.eval()
         held_N, losses = self.data.held_indices, []
         found: list[ImageBoxes] = []
@@ -106,6 +115,15 @@ class DetectionLearner:
         figures = detection_evaluation(found, truth, len(self.recipe.problem.concepts))
         named = {"loss": sum(losses) / len(held_N), "map_50": figures.map_50, "map_range": figures.map_range}
         return {name: value for name, value in named.items() if value is not None}
+
+    def settle(self) -> None:
+        """Measures the statistics of a random base's norms afresh. Does nothing to a pretrained base."""
+        if not self.norms:
+            return
+        count = min(self.data.num_train, _SETTLING_ITEMS)
+        chosen = np.resize(self.data.train_indices, -(-count // _JUDGED_BATCH) * _JUDGED_BATCH)
+        with self.device.autocast():
+            measure_afresh(self.net.detector.base, (batch.images for batch in self._batches(chosen)))
 
     def whole(self) -> nn.Module:
         """The detector alone."""
@@ -225,7 +243,10 @@ def detection_learning(weights: BaseWeights, training: DetectorTraining) -> Begi
         detector.base.requires_grad_(not training.is_base_frozen)
         net = TrainedDetector(detector, DetectionObjective(use_focal_loss=training.use_focal_loss))
         net = net.to(recipe.problem.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learner = DetectionLearner(net, recipe, data, training.flip_probability)
+        if not weights.are_pretrained:
+            learner.norms = begin_settling(detector.base)
         yield from ()
-        return DetectionLearner(net, recipe, data, training.flip_probability)
+        return learner
 
     return begin

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,10 +17,10 @@ from lehr.learn.data.images import Images
 from lehr.learn.data.normalise import normalised
 from lehr.learn.device import Device
 from lehr.learn.events import Noted, Preparing
+from lehr.learn.learners.norms import begin_settling, hold_norms, measure_afresh, settle_norms
 from lehr.learn.losses.by_activation import Loss, activated, loss_of
 from lehr.learn.losses.multi_label import prior_logits
 from lehr.learn.metrics.classification import quick_metrics
-from lehr.learn.nets.backbone import batchnorms
 from lehr.learn.nets.catalogue import build
 from lehr.learn.recipe import BeginLearning, Recipe
 
@@ -34,8 +33,6 @@ Norms = Literal["by batch", "frozen", "live", "settling"]
 _TOO_SMALL_FOR_NORMS = 8
 _JUDGED_BATCH = 64
 _SETTLING_ITEMS = 512
-_FORGETTING = 0.1
-"""Weight of a batch in the running statistics of norms."""
 
 
 class PixelLearner:
@@ -81,27 +78,17 @@ class PixelLearner:
         probabilities_NK = activated(self.recipe.activation, logits_NK)
         return {"loss": loss, **quick_metrics(probabilities_NK.cpu().numpy(), self.data.targets_NK[held_N])}
 
-    @torch.no_grad()
     def settle(self) -> None:
-        """Measures the statistics of a random network's norms afresh, with the weights as they are now.
-
-        While weights move fast, running means lag behind them and evaluations are noise ("precise BatchNorm", Wu and
-        Johnson, arXiv 2105.07576). Does nothing to pretrained networks.
-        """
+        """Measures the statistics of a random network's norms afresh. Does nothing to pretrained networks."""
         if not self.norms:
             return
-        for norm in self.norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean
-        base: nn.Module = getattr(self.net, "base", self.net)
-        base.train()
         count = min(len(self.data.train_indices), _SETTLING_ITEMS)
         chosen_N = np.resize(
             self.data.train_indices, max(2, count - count % _JUDGED_BATCH if count > _JUDGED_BATCH else count)
         )
+        base: nn.Module = getattr(self.net, "base", self.net)
         with self.device.autocast():
-            for x_BCSS in self._views(chosen_N, View()):
-                base(x_BCSS)
+            measure_afresh(base, self._views(chosen_N, View()))
 
     def whole(self) -> nn.Module:
         """As Learner.whole."""
@@ -148,11 +135,9 @@ def pixel_learning(
         learner = learner_type(net, recipe, data, augmentation, loss_of(recipe.activation, smoothing))
         adapt(net, recipe)
         if norms == "settling":
-            learner.norms = list(batchnorms(getattr(net, "base", net)))
-            for norm in learner.norms:
-                norm.momentum = None
+            learner.norms = begin_settling(getattr(net, "base", net))
         elif norms == "frozen" or (norms == "by batch" and recipe.batch_size < _TOO_SMALL_FOR_NORMS):
-            _freeze_norms(getattr(net, "base", net))  # what follows a base is new
+            hold_norms(getattr(net, "base", net))  # what follows a base is new
         if is_fresh:
             yield from begin(net, learner)
         return learner
@@ -167,26 +152,3 @@ def at_priors(net: nn.Module, learner: PixelLearner) -> Preparation:
         with torch.no_grad():
             net.head.bias.copy_(prior_logits(problem.positives, problem.num_items))  # type: ignore[union-attr, operator]
     yield from ()
-
-
-def settle_norms(norms: Sequence[_BatchNorm]) -> None:
-    """Makes running statistics plain means of what was seen, until the usual forgetting is slower than that.
-
-    Else the statistics of the first epochs are mostly those of no picture at all, and evaluations are noise.
-    """
-    if norms and norms[0].momentum != _FORGETTING:
-        seen = int(norms[0].num_batches_tracked or 0)
-        for norm in norms:
-            norm.momentum = max(_FORGETTING, 1.0 / (1 + seen))
-
-
-def _freeze_norms(net: nn.Module) -> None:
-    """Keeps norms in evaluation mode for good: statistics of a few pictures are noise."""
-    for module in net.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train = partial(_stay_in_evaluation, module)  # type: ignore[assignment,method-assign]
-
-
-def _stay_in_evaluation(module: nn.Module, mode: bool = True) -> nn.Module:
-    module.training = False
-    return module

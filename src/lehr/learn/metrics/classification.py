@@ -6,10 +6,12 @@ A figure that the items cannot give (the ROC AUC of a concept with no negative) 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+
+from lehr.learn.metrics.ranking import Ranking, ranking
 
 CURVE_THRESHOLDS = tuple(round(step * 0.05, 2) for step in range(21))
 """0.00, 0.05 … 1.00: published clients look for 0.5 among them."""
@@ -53,7 +55,7 @@ class TestRow:
     item_id: str
     truth: tuple[str, ...]
     probabilities: tuple[float, ...]
-    """In the order of the concepts."""
+    """In the order of the concepts, to six decimals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ class Evaluation:
     mean_average_precision: float | None
     concepts: tuple[ConceptMetrics, ...]
     confusion: tuple[tuple[float, ...], ...]
-    """[K, K + 1]: items of the row's concept by their most probable concept; last column: nothing reached 0.5."""
+    """[K, K]: items of the row's concept by what they were taken for, see `taken_for`; a row sums to its positives."""
     cooccurrence: tuple[tuple[float, ...], ...]
     """[K, K]: items that carry both concepts."""
     rows: tuple[TestRow, ...]
@@ -104,7 +106,11 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        return asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {
+            "concepts": [asdict(entry) for entry in self.concepts],
+            "rows": [vars(row) for row in self.rows],  # copies nothing: there may be millions of probabilities
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Evaluation:
@@ -138,9 +144,8 @@ def evaluation(
     """All figures from probabilities (float [N, K]) and truths (0 or 1, [N, K])."""
     assert probabilities_NK.shape == targets_NK.shape == (len(item_ids), len(concepts)), probabilities_NK.shape
     is_true_NK = targets_NK > 0
-    metrics = tuple(
-        _concept_metrics(concept, probabilities_NK[:, k], is_true_NK[:, k]) for k, concept in enumerate(concepts)
-    )
+    by_concept = zip(concepts, np.ascontiguousarray(probabilities_NK.T), is_true_NK.T, strict=True)
+    metrics = tuple(_concept_metrics(concept, ranking(scores, is_true)) for concept, scores, is_true in by_concept)
     seen = [entry for entry in metrics if entry.num_positive]
     return Evaluation(
         num_items=len(item_ids),
@@ -153,81 +158,54 @@ def evaluation(
         macro_recall=_mean([entry.recall for entry in seen]),
         mean_average_precision=_mean([entry.average_precision for entry in seen]),
         concepts=metrics,
-        confusion=_confusion(probabilities_NK, is_true_NK),
+        confusion=_as_rows(taken_for(probabilities_NK, is_true_NK)),
         cooccurrence=_as_rows(is_true_NK.T.astype(float) @ is_true_NK.astype(float)),
         rows=_rows(concepts, item_ids, probabilities_NK, is_true_NK),
     )
 
 
-def roc_auc(scores_N: np.ndarray, is_true_N: np.ndarray) -> float | None:
-    """Probability that a positive scores above a negative, ties half (Mann-Whitney U). None without both kinds."""
-    num_positive = int(is_true_N.sum())
-    num_negative = len(is_true_N) - num_positive
-    if not num_positive or not num_negative:
-        return None
-    _, inverse_N, counts = np.unique(scores_N, return_inverse=True, return_counts=True)
-    ranks_N = (np.cumsum(counts) - (counts - 1) / 2)[inverse_N]
-    rank_sum = ranks_N[is_true_N].sum()
-    return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
+def taken_for(probabilities_NK: np.ndarray, is_true_NK: np.ndarray) -> np.ndarray:
+    """int64 [K, K]: of every true concept of every item, the concept that the item was taken for.
+
+    An item of n true concepts names the n most probable ones. Those of its own that are among them were recognised; the
+    others were taken for the most probable concept that is not true of it. So with one concept per item, which is the
+    usual case, an item was taken for its most probable concept, however improbable all of them are: the diagonal of
+    the matrix is top-1 accuracy, and independent probabilities (sigmoid) of rare concepts, none of which need reach
+    0.5, show what they are confused with.
+    """
+    num_concepts = is_true_NK.shape[1]
+    items_M, actual_M = np.nonzero(is_true_NK)
+    order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")
+    rank_NK = np.empty_like(order_NK)
+    np.put_along_axis(rank_NK, order_NK, np.arange(num_concepts)[None], axis=1)
+    is_named_M = rank_NK[items_M, actual_M] < is_true_NK.sum(axis=1)[items_M]
+    wrong_N = np.where(is_true_NK, -np.inf, probabilities_NK).argmax(axis=1)
+    cells_M = actual_M * num_concepts + np.where(is_named_M, actual_M, wrong_N[items_M])
+    return np.bincount(cells_M, minlength=num_concepts**2).reshape(num_concepts, num_concepts)
 
 
-def average_precision(scores_N: np.ndarray, is_true_N: np.ndarray) -> float | None:
-    """Sum over thresholds of (recall gained) x precision, without interpolation. None without positives."""
-    if not is_true_N.any():
-        return None
-    order_N = np.argsort(-scores_N, kind="stable")
-    last_of_ties_N = np.append(np.diff(scores_N[order_N]) != 0, True)
-    hits = np.cumsum(is_true_N[order_N])[last_of_ties_N]
-    shown = np.flatnonzero(last_of_ties_N) + 1
-    gained = np.diff(hits, prepend=0) / is_true_N.sum()
-    return float((gained * hits / shown).sum())
+_THRESHOLDS_T = np.array(CURVE_THRESHOLDS)
 
 
-def best_threshold(scores_N: np.ndarray, is_true_N: np.ndarray) -> float:
-    """Where "at least the threshold" has the largest F1, midway to the next score below; 0.5 without positives."""
-    if not is_true_N.any():
-        return 0.5
-    order_N = np.argsort(-scores_N, kind="stable")
-    sorted_N = scores_N[order_N]
-    hits_N = np.cumsum(is_true_N[order_N])
-    f1_N = 2 * hits_N / (np.arange(1, len(sorted_N) + 1) + is_true_N.sum())
-    f1_N[~np.append(np.diff(sorted_N) != 0, True)] = -1.0  # equal scores cannot be told apart
-    best = int(np.argmax(f1_N))
-    below = sorted_N[best + 1] if best + 1 < len(sorted_N) else 0.0
-    return float((sorted_N[best] + below) / 2)
-
-
-def _concept_metrics(concept: str, scores_N: np.ndarray, is_true_N: np.ndarray) -> ConceptMetrics:
-    precision, recall, f1 = _precision_recall_f1(scores_N[:, None] >= 0.5, is_true_N[:, None])
-    num_positive = int(is_true_N.sum())
+def _concept_metrics(concept: str, ranked: Ranking) -> ConceptMetrics:
+    num_positive, num_negative = ranked.num_positive, ranked.num_negative
+    found_T, hits_T = ranked.at_least(_THRESHOLDS_T)
+    found, hits = (int(counts[CURVE_THRESHOLDS.index(0.5)]) for counts in (found_T, hits_T))
+    recall_T = _floats(hits_T / max(num_positive, 1))
+    precision_T = np.where(found_T > 0, hits_T / np.maximum(found_T, 1), 1.0)
     return ConceptMetrics(
         concept=concept,
         num_positive=num_positive,
-        num_negative=len(is_true_N) - num_positive,
-        precision=float(precision[0]),
-        recall=float(recall[0]),
-        f1=float(f1[0]),
-        roc_auc=roc_auc(scores_N, is_true_N),
-        average_precision=average_precision(scores_N, is_true_N),
-        best_threshold=best_threshold(scores_N, is_true_N),
-        roc_curve=_roc_curve(scores_N, is_true_N),
-        pr_curve=_pr_curve(scores_N, is_true_N),
+        num_negative=num_negative,
+        precision=hits / max(found, 1),
+        recall=hits / max(num_positive, 1),
+        f1=2 * hits / max(found + num_positive, 1),
+        roc_auc=ranked.roc_auc(),
+        average_precision=ranked.average_precision(),
+        best_threshold=ranked.best_threshold(),
+        roc_curve=Curve(x=_floats((found_T - hits_T) / max(num_negative, 1)), y=recall_T),
+        pr_curve=Curve(x=recall_T, y=_floats(precision_T)),
     )
-
-
-def _roc_curve(scores_N: np.ndarray, is_true_N: np.ndarray) -> Curve:
-    is_found_NT = scores_N[:, None] >= np.array(CURVE_THRESHOLDS)
-    true_T = is_found_NT[is_true_N].sum(axis=0) / max(int(is_true_N.sum()), 1)
-    false_T = is_found_NT[~is_true_N].sum(axis=0) / max(int((~is_true_N).sum()), 1)
-    return Curve(x=_floats(false_T), y=_floats(true_T))
-
-
-def _pr_curve(scores_N: np.ndarray, is_true_N: np.ndarray) -> Curve:
-    is_found_NT = scores_N[:, None] >= np.array(CURVE_THRESHOLDS)
-    hits_T = is_found_NT[is_true_N].sum(axis=0)
-    found_T = is_found_NT.sum(axis=0)
-    precision_T = np.where(found_T > 0, hits_T / np.maximum(found_T, 1), 1.0)
-    return Curve(x=_floats(hits_T / max(int(is_true_N.sum()), 1)), y=_floats(precision_T))
 
 
 def _precision_recall_f1(is_found_NK: np.ndarray, is_true_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -248,27 +226,16 @@ def _top1(probabilities_NK: np.ndarray, targets_NK: np.ndarray) -> float | None:
     return float((targets_NK[labelled_N][np.arange(len(first_N)), first_N] > 0).mean())
 
 
-def _confusion(probabilities_NK: np.ndarray, is_true_NK: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    num_concepts = is_true_NK.shape[1]
-    predicted_N = np.where(
-        probabilities_NK.max(axis=1, initial=0.0) >= 0.5, probabilities_NK.argmax(axis=1), num_concepts
-    )
-    counts = np.zeros((num_concepts, num_concepts + 1))
-    for item, concept in zip(*np.nonzero(is_true_NK), strict=True):
-        counts[concept, predicted_N[item]] += 1
-    return _as_rows(counts)
-
-
 def _rows(
     concepts: Sequence[str], item_ids: Sequence[str], probabilities_NK: np.ndarray, is_true_NK: np.ndarray
 ) -> tuple[TestRow, ...]:
+    shown = np.round(probabilities_NK.astype(np.float64), 6).tolist()
+    truths: list[list[str]] = [[] for _ in item_ids]
+    for item, concept in zip(*np.nonzero(is_true_NK), strict=True):
+        truths[item].append(concepts[concept])
     return tuple(
-        TestRow(
-            item_id=item_id,
-            truth=tuple(concept for concept, is_true in zip(concepts, is_true_K, strict=True) if is_true),
-            probabilities=_floats(probabilities_K),
-        )
-        for item_id, probabilities_K, is_true_K in zip(item_ids, probabilities_NK, is_true_NK, strict=True)
+        TestRow(item_id=item_id, truth=tuple(truth), probabilities=tuple(probabilities))
+        for item_id, truth, probabilities in zip(item_ids, truths, shown, strict=True)
     )
 
 
@@ -291,7 +258,7 @@ def _std(values: Sequence[float | None]) -> float | None:
 
 
 def _floats(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+    return tuple(values.astype(np.float64).tolist())
 
 
 def _as_rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
