@@ -27,7 +27,7 @@ from lehr.jobs.queue import Queue
 from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
-from lehr.services import built_in, evaluations, exports, ingest, training
+from lehr.services import built_in, evaluations, exports, indexing, ingest, training
 from lehr.services.apps import Apps
 from lehr.services.built_in import BuiltIn
 from lehr.services.built_in_bundles import BuiltInBundles
@@ -36,6 +36,7 @@ from lehr.services.evaluating import Evaluating
 from lehr.services.exporting import Exporting
 from lehr.services.exports import Exports
 from lehr.services.housekeeping import Housekeeping
+from lehr.services.indexing import Indexing, Watch
 from lehr.services.ingest import Ingest
 from lehr.services.keys import Keys
 from lehr.services.media import HostedMedia
@@ -46,6 +47,7 @@ from lehr.services.training import Training
 from lehr.services.users import Users
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.fetch import Fetcher
+from lehr.serving.occasional import Occasional
 from lehr.serving.predictors import Predictors
 from lehr.settings import Settings
 from lehr.store import secrets
@@ -185,15 +187,28 @@ def work(settings: Settings) -> int:
             decoders=decoders,
             fetcher=Fetcher(allow=settings.fetch_allow),
         )
+        index = _indexing(store, decoders)
         runs, failed = _launched(settings, store, decoders)
         kinds = Kinds(
-            in_process={ingest.KIND: small.run},
+            in_process={ingest.KIND: small.run, indexing.KIND: index.run},
             launched=frozenset(runs) - BESIDE,
             beside=frozenset(runs) & BESIDE,
-            failed={ingest.KIND: small.failed, **failed},
+            failed={ingest.KIND: small.failed, indexing.KIND: index.failed, **failed},
         )
-        Worker(store.queue, kinds, LocalLauncher([*LEHR, "job"])).run()
+        Watch(db=store.db, queue=store.queue).start()
+        Worker(store.queue, kinds, LocalLauncher([*LEHR, "job"]), threads=3).run()
     return 0
+
+
+def _indexing(store: Store, decoders: DecoderPool) -> Indexing:
+    return Indexing(
+        db=store.db,
+        blobs=store.blobs,
+        queue=store.queue,
+        bundles=store.bundles,
+        decoders=decoders,
+        predictor=Occasional(lambda: Predictors(1, nice=10)),
+    )
 
 
 def run_job(settings: Settings, job_id: str) -> int:
