@@ -161,17 +161,18 @@ def test_the_same_url_twice_is_refused_unless_the_client_allows_it(inputs, ref):
     assert inputs.get(ref, "a").data.image.url == url
 
 
-def test_texts_are_done_at_once_and_video_is_kept_with_an_honest_status(inputs, queue, blobs, ref):
+def test_texts_are_done_at_once_and_audio_is_kept_with_an_honest_status(inputs, queue, blobs, ref):
     text = Input(id="t", data=Data(text=resources_pb2.Text(raw="hello")))
     captioned = Input(id="c", data=Data(text=resources_pb2.Text(raw="a cat"), image=Image(base64=b"picture")))
+    audio = Input(id="s", data=Data(audio=resources_pb2.Audio(base64=b"song")))
     video = Input(id="v", data=Data(video=resources_pb2.Video(base64=b"film")))
-    done = inputs.post(ref, ANA, Upload(inputs=[text, captioned, video]))
-    assert [each.status.code for each in done.inputs] == [30000, 30001, 30101]
-    assert "not processed yet" in done.inputs[2].status.details
+    done = inputs.post(ref, ANA, Upload(inputs=[text, captioned, audio, video]))
+    assert [each.status.code for each in done.inputs] == [30000, 30001, 30101, 30001]
+    assert "audio is not processed" in done.inputs[2].status.details
     assert inputs.get(ref, "t").data.text.raw == "hello"
     assert inputs.get(ref, "c").data.text.raw == "a cat"
-    assert blobs.read(inputs.get(ref, "v").data.video.hosted.suffix) == b"film"
-    assert queue.claim("worker", kinds=["ingest"]).payload["input_ids"] == ["c"]
+    assert blobs.read(inputs.get(ref, "s").data.audio.hosted.suffix) == b"song"
+    assert queue.claim("worker", kinds=["ingest"]).payload["input_ids"] == ["c", "v"]
 
 
 def test_regions_sent_with_an_input_become_annotations_of_their_own(inputs, db, ref):
@@ -298,8 +299,8 @@ def test_a_list_is_narrowed_by_ids_and_status_and_ends_with_an_empty_page(inputs
 
 def test_inputs_are_counted_by_what_became_of_them(inputs, ref):
     text = Input(data=Data(text=resources_pb2.Text(raw="x")))
-    video = Input(data=Data(video=resources_pb2.Video(base64=b"film")))
-    inputs.post(ref, ANA, Upload(inputs=[text, image(), image(), video]))
+    audio = Input(data=Data(audio=resources_pb2.Audio(base64=b"song")))
+    inputs.post(ref, ANA, Upload(inputs=[text, image(), image(), audio]))
     counts = inputs.count(ref)
     assert (counts.processed, counts.to_process, counts.processing, counts.errors) == (1, 2, 0, 1)
 

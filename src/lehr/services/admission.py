@@ -145,8 +145,8 @@ def first_status(candidate: Candidate) -> status_pb2.Status:
     if candidate.error is not None:
         return refusal(candidate.error)
     kind = candidate.medium.kind
-    if kind in ("video", "audio"):
-        sentence = f"The {kind} is kept, but {kind} is not processed yet: send its frames as images."
+    if kind == "audio":
+        sentence = "The audio is kept, but audio is not processed: Lehr learns from images and videos."
         return status(status_code_pb2.INPUT_UNSUPPORTED_FORMAT, sentence)
     if kind == "text" and not candidate.medium.url:
         return status(status_code_pb2.INPUT_DOWNLOAD_SUCCESS)

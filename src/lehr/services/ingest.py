@@ -27,6 +27,7 @@ from lehr.store.db import Database
 from lehr.store.inputs import StoredInput
 
 if TYPE_CHECKING:
+    from lehr.learn.data.video import VideoInfo
     from lehr.serving.decoders import DecoderPool
     from lehr.serving.fetch import Fetcher
 
@@ -47,7 +48,7 @@ class Outcome:
 
     input_id: str
     content_sha: str = ""
-    info: resources_pb2.ImageInfo | None = None
+    info: resources_pb2.ImageInfo | resources_pb2.VideoInfo | None = None
     thumbnail: bytes = b""
     """Empty: the original is small enough to be shown itself, or there is no picture."""
     error: LehrError | None = None
@@ -100,11 +101,7 @@ class Ingest:
         """Fetches and inspects one input. What is wrong with it is in the outcome; what is wrong with us is raised."""
         try:
             data = self._bytes(item)
-            info, thumbnail = (None, b"")
-            if kind_of(item.message.data) == "text":
-                _check_text(data)
-            else:
-                info, thumbnail = self._seen(data)
+            info, thumbnail = self._seen(kind_of(item.message.data), data)
         except (UndecodableImage, TooLarge, DownloadFailed) as error:
             return Outcome(input_id=item.id, content_sha=item.content_sha, error=error)
         sha = item.content_sha or self.blobs.put(data)
@@ -120,8 +117,20 @@ class Ingest:
                 ) from error
         return self.fetcher.fetch(getattr(item.message.data, kind_of(item.message.data)).url).data
 
-    def _seen(self, data: bytes) -> tuple[resources_pb2.ImageInfo, bytes]:
-        """What the picture is, and its thumbnail if it needs one."""
+    def _seen(self, kind: str, data: bytes) -> tuple[resources_pb2.ImageInfo | resources_pb2.VideoInfo | None, bytes]:
+        """What it is, and its thumbnail if it needs one."""
+        if kind == "video":
+            return self._seen_video(data)
+        if kind == "text":
+            _check_text(data)
+            return None, b""
+        return self._seen_picture(data)
+
+    def _seen_video(self, data: bytes) -> tuple[resources_pb2.VideoInfo, bytes]:
+        seen = self.decoders.inspect_video(data, THUMBNAIL_SIDE)
+        return video_info(seen.info), seen.thumbnail
+
+    def _seen_picture(self, data: bytes) -> tuple[resources_pb2.ImageInfo, bytes]:
         seen = self.decoders.inspect(data, THUMBNAIL_SIDE)
         info = resources_pb2.ImageInfo(
             width=seen.info.width,
@@ -171,8 +180,23 @@ def _write(tx: Connection, item: StoredInput, outcome: Outcome, thumbnail_sha: s
 def _describe(message: resources_pb2.Input, outcome: Outcome, *, has_thumbnail: bool) -> None:
     target = getattr(message.data, kind_of(message.data))
     host(target, outcome.content_sha, *((SMALL,) if has_thumbnail else ()))
-    if outcome.info is not None:
+    if isinstance(outcome.info, resources_pb2.VideoInfo):
+        target.video_info.CopyFrom(outcome.info)
+    elif outcome.info is not None:
         target.image_info.CopyFrom(outcome.info)
+
+
+def video_info(info: VideoInfo) -> resources_pb2.VideoInfo:
+    """What a video is, as its input's row tells it."""
+    return resources_pb2.VideoInfo(
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        video_format=info.format,
+        bit_rate=min(info.bit_rate, 2**31 - 1),
+        frame_count=info.frame_count,
+        duration_seconds=info.duration_seconds,
+    )
 
 
 def close(tx: Connection, ref: AppRef, input_ids: Sequence[str], sentence: str) -> int:

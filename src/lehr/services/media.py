@@ -31,8 +31,15 @@ CONTENT_TYPES = {
     "WEBP": "image/webp",
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
+    "MP4": "video/mp4",
+    "MOV": "video/quicktime",
+    "3GPP": "video/3gpp",
+    "AVI": "video/x-msvideo",
+    "WMV": "video/x-ms-wmv",
+    "MKV": "video/x-matroska",
+    "WEBM": "video/webm",
 }
-"""Format of a picture → its media type."""
+"""Format of a picture or video → its media type."""
 
 _KEPT = ("concepts", "metadata", "geo")
 
@@ -58,7 +65,7 @@ def medium_of(data: resources_pb2.Data) -> Medium:
         raise InvalidInput(f"Input data.{kind} needs either url or base64; this one has {found}.")
     if len(content) > MAX_BYTES:
         raise TooLarge(f"Input has {len(content)} bytes; at most {MAX_BYTES} are accepted.")
-    url = _checked_url(given.url) if given.url else ""
+    url = checked_url(given.url) if given.url else ""
     return Medium(kind=kind, content=content, url=url, may_repeat_url=given.allow_duplicate_url)
 
 
@@ -80,7 +87,8 @@ def _kind(data: resources_pb2.Data) -> str:
     return kinds[0]
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """The URL itself, if it is one that can be fetched. Raises InvalidInput (30106)."""
     try:
         parts = urlsplit(url)
         is_good = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and url.isprintable()
@@ -142,7 +150,17 @@ def shown(stored: resources_pb2.Input, ref: AppRef, base_url: str) -> resources_
         hosted.suffix = f"users/{ref.user_id}/apps/{ref.app_id}/inputs/{kind}/{hosted.suffix}"
         hosted.crossorigin = "use-credentials"
         target.url = target.url or f"{hosted.prefix}/{ORIGINAL}/{hosted.suffix}"
+        if kind == "video" and SMALL in hosted.sizes:
+            _show_thumbnail(target)
     return answer
+
+
+def _show_thumbnail(video: resources_pb2.Video) -> None:
+    """Its middle frame is under the same address in another size; clients look for it in two more fields."""
+    video.hosted_thumbnail.CopyFrom(video.hosted)
+    del video.hosted_thumbnail.sizes[:]
+    video.hosted_thumbnail.sizes.append(SMALL)
+    video.thumbnail_url = f"{video.hosted.prefix}/{SMALL}/{video.hosted.suffix}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,5 +189,6 @@ class HostedMedia:
             raise NotFound(f"App {ref.app_id!r} has no input with the content {sha[:64]!r} in size {size[:20]!r}.")
         if size == SMALL and found.thumbnail_sha != found.content_sha:
             return Hosted(sha=found.thumbnail_sha, content_type=CONTENT_TYPES["JPEG"])
-        seen = found.message.data.image.image_info.format
+        data = found.message.data
+        seen = data.image.image_info.format or data.video.video_info.video_format
         return Hosted(sha=found.content_sha, content_type=CONTENT_TYPES.get(seen, "application/octet-stream"))

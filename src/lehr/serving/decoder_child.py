@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -76,7 +76,7 @@ class Decoder:
         wire.raise_described(reply)
         return reply, body
 
-    def ask_many(self, order: dict[str, Any], data: bytes, max_bytes: int) -> Iterator[Answer]:
+    def ask_many(self, order: dict[str, Any], data: bytes, max_bytes: int) -> Generator[Answer, None, None]:
         """One order and its answers, until the decoder says that it is at the end. Raises as `ask`.
 
         Whoever stops listening before ends the process, which would otherwise go on talking to the next one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -92,7 +92,9 @@ class DecoderPool:
         reply, body = self._ask_film(order, data, max_bytes=self._frame_bytes(shorter_side))
         return next(_frames([reply], body))
 
-    def frames(self, data: bytes, sample_ms: int, *, shorter_side: int | None = None) -> Iterator[list[VideoFrame]]:
+    def frames(
+        self, data: bytes, sample_ms: int, *, shorter_side: int | None = None
+    ) -> Generator[list[VideoFrame], None, None]:
         """A frame per `sample_ms`, as `lehr.learn.data.film.sampled` chooses them, some at a time; close it when done.
 
         No more than a few MiB of frames are in memory at once, here and there. Raises UndecodableImage, TooLarge, Busy.

@@ -147,7 +147,7 @@ class Film:
 
     def _open(self) -> None:
         # No protocol at all: a file that names other files or addresses must not have them opened.
-        self._container: InputContainer = av.open(
+        self._container: InputContainer = av.open(  # type: ignore[assignment]  # "r", the default
             io.BytesIO(self._data), format=READERS[self.format], options={"protocol_whitelist": "none"}
         )
         self._stream = _film_in(self._container, self.format)
