@@ -27,7 +27,7 @@ from lehr.jobs.queue import Queue
 from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
-from lehr.services import built_in, evaluations, exports, indexing, ingest, training
+from lehr.services import built_in, evaluations, exports, extraction_states, indexing, ingest, training
 from lehr.services.apps import Apps
 from lehr.services.built_in import BuiltIn
 from lehr.services.built_in_bundles import BuiltInBundles
@@ -35,6 +35,7 @@ from lehr.services.bundles import Bundles
 from lehr.services.evaluating import Evaluating
 from lehr.services.exporting import Exporting
 from lehr.services.exports import Exports
+from lehr.services.extracting import MAX_ARCHIVE_BYTES, Extracting
 from lehr.services.housekeeping import Housekeeping
 from lehr.services.indexing import Indexing, Watch
 from lehr.services.ingest import Ingest
@@ -187,17 +188,28 @@ def work(settings: Settings) -> int:
             decoders=decoders,
             fetcher=Fetcher(allow=settings.fetch_allow),
         )
+        unpack = _extracting(settings, store)
         index = _indexing(store, decoders)
         runs, failed = _launched(settings, store, decoders)
         kinds = Kinds(
-            in_process={ingest.KIND: small.run, indexing.KIND: index.run},
+            in_process={ingest.KIND: small.run, extraction_states.KIND: unpack.run, indexing.KIND: index.run},
             launched=frozenset(runs) - BESIDE,
             beside=frozenset(runs) & BESIDE,
-            failed={ingest.KIND: small.failed, indexing.KIND: index.failed, **failed},
+            failed={
+                ingest.KIND: small.failed,
+                extraction_states.KIND: unpack.failed,
+                indexing.KIND: index.failed,
+                **failed,
+            },
         )
         Watch(db=store.db, queue=store.queue).start()
         Worker(store.queue, kinds, LocalLauncher([*LEHR, "job"]), threads=3).run()
     return 0
+
+
+def _extracting(settings: Settings, store: Store) -> Extracting:
+    fetcher = Fetcher(allow=settings.fetch_allow, max_bytes=MAX_ARCHIVE_BYTES, total_seconds=3600.0)
+    return Extracting(db=store.db, blobs=store.blobs, queue=store.queue, fetcher=fetcher)
 
 
 def _indexing(store: Store, decoders: DecoderPool) -> Indexing:

@@ -15,6 +15,7 @@ LehrError
       x Untrained               the model has no trained version yet
       x CannotEvaluate          an evaluation that can have no result; NeedsInputs, NeedsLabels say what is missing
       x TooLarge
+      x BadArchive              an archive that is damaged, of an unread kind, or larger inside than is accepted
       x NotImplementedHere      an RPC out of scope
   + UndecodableImage            bytes that are no picture we accept (30101 or 30002 beside the item, not the whole call)
   + DownloadFailed              a URL that could not be fetched
@@ -190,6 +191,12 @@ class TooLarge(Refused):
 
     code = 30105
     http_status = 413
+
+
+class BadArchive(Refused):
+    """An archive as a whole: damaged, of a kind that is not read, or with more inside than is accepted."""
+
+    code = 67000
 
 
 class NotImplementedHere(Refused):

@@ -28,8 +28,8 @@ from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets
 from lehr.services.estimates import Estimates
 from lehr.services.evaluations import Evaluations
-from lehr.services.extractions import Extractions
 from lehr.services.exports import Exports
+from lehr.services.extractions import Extractions
 from lehr.services.inputs import Inputs
 from lehr.services.keys import Keys
 from lehr.services.models import Models

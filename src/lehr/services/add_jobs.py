@@ -13,9 +13,12 @@ from lehr.jobs.queue import Queue, State
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.statuses import status
+from lehr.services import extraction_states, ingest
 from lehr.services.ingest import close, input_ids_of
 from lehr.services.paging import Paging
 from lehr.store import add_jobs as add_job_rows
+from lehr.store import extractions as extraction_rows
+from lehr.store import uploads as upload_rows
 from lehr.store.db import Database
 
 MAX_WAITING = 16
@@ -40,10 +43,12 @@ class AddJobs:
         if _is_over(job) or not self._places.acquire(blocking=False):
             return job
         try:
-            deadline = time.monotonic() + self.wait_seconds
+            deadline, pause = time.monotonic() + self.wait_seconds, self.poll_seconds
             while not _is_over(job) and time.monotonic() < deadline:
-                time.sleep(self.poll_seconds)
+                time.sleep(pause)
+                began = time.monotonic()
                 job = self._now(ref, job_id)
+                pause = max(self.poll_seconds, 5 * (time.monotonic() - began))  # counting a large upload takes a while
         finally:
             self._places.release()
         return job
@@ -52,20 +57,24 @@ class AddJobs:
         """A page of the app's jobs, newest first."""
         with self.db.read() as tx:
             jobs = add_job_rows.page(tx, ref, page=paging.page, per_page=paging.per_page)
-        return [_with_status(job) for job in jobs]
+            return [_complete(tx, ref, job) for job in jobs]
 
     def cancel(self, ref: AppRef, job_id: str) -> resources_pb2.InputsAddJob:
         """Stops the processing: what still waits is marked as failed, what is done stays. Raises NotFound."""
         with self.db.write() as tx:
             job = _found(tx, ref, job_id)
+            stopped = [
+                extraction_states.cancel(tx, self.queue, extraction, "The upload it is part of was cancelled.")
+                for extraction in extraction_rows.of_add_job(tx, ref, job_id)
+            ]
             alive = [
                 view.job
                 for view in self.queue.of_subject(tx, subject(ref, job_id))
-                if view.state in (State.QUEUED, State.RUNNING)
+                if view.state in (State.QUEUED, State.RUNNING) and view.job.kind == ingest.KIND
             ]
             self.queue.cancel(tx, subject(ref, job_id))
             waiting = [input_id for each in alive for input_id in input_ids_of(each)]
-            if close(tx, ref, waiting, "The upload was cancelled before this input was processed."):
+            if close(tx, ref, waiting, "The upload was cancelled before this input was processed.") or any(stopped):
                 job.status.CopyFrom(status(status_code_pb2.JOB_CANCELLED))
                 add_job_rows.update(tx, ref, job)
         return self._now(ref, job_id)
@@ -91,7 +100,7 @@ def open_job(tx: Connection, ref: AppRef, job_id: str) -> None:
 
 def now(tx: Connection, ref: AppRef, job_id: str) -> resources_pb2.InputsAddJob:
     """The job as it stands. Raises NotFound."""
-    return _with_status(_found(tx, ref, job_id))
+    return _complete(tx, ref, _found(tx, ref, job_id))
 
 
 def count_refused(tx: Connection, ref: AppRef, job_id: str, number: int) -> None:
@@ -108,10 +117,16 @@ def _found(tx: Connection, ref: AppRef, job_id: str) -> resources_pb2.InputsAddJ
 
 
 def _is_over(job: resources_pb2.InputsAddJob) -> bool:
-    return not job.progress.pending_count and not job.progress.in_progress_count
+    is_processed = not job.progress.pending_count and not job.progress.in_progress_count
+    return is_processed and all(map(extraction_states.is_over, job.extraction_jobs))
 
 
-def _with_status(job: resources_pb2.InputsAddJob) -> resources_pb2.InputsAddJob:
+def _complete(tx: Connection, ref: AppRef, job: resources_pb2.InputsAddJob) -> resources_pb2.InputsAddJob:
+    """With the archives that count under it, and with a status."""
+    for extraction in extraction_rows.of_add_job(tx, ref, job.id):
+        job.extraction_jobs.append(extraction.message)
+        if extraction.upload_id and (upload := upload_rows.get(tx, ref, extraction.upload_id)):
+            job.uploads.append(upload.message)
     if not job.status.code:
         job.status.CopyFrom(status(status_code_pb2.JOB_COMPLETED if _is_over(job) else status_code_pb2.JOB_RUNNING))
     return job

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lehr.errors import LehrError
 from lehr.jobs.queue import Queue
+from lehr.services import uploads
 from lehr.store.blobs import Blobs
 from lehr.store.db import Database
 from lehr.store.sweep import sweep
@@ -34,6 +35,7 @@ class Housekeeping:
 
     def once(self) -> tuple[int, int]:
         """Clears up now; answers how many blobs and how many jobs went."""
+        uploads.expire(self.db, self.queue)
         num_blobs = sweep(self.db, self.blobs)
         with self.db.write() as tx:
             num_jobs = self.queue.prune(tx, KEEP_JOBS_SECONDS)

@@ -49,6 +49,16 @@ class Upload:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An upload that has been looked at, and whose bytes are in the blobs."""
+
+    candidates: Sequence[Candidate]
+    shas: dict[int, str]
+    job_id: str
+    with_suffixes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Uploaded:
     """Its outcome, one input for each that was sent, in the same order."""
 
@@ -72,21 +82,31 @@ class Inputs:
         """
         if not 1 <= len(upload.inputs) <= MAX_INPUTS:
             raise InvalidInput(f"A request brings 1 to {MAX_INPUTS} inputs; this one has {len(upload.inputs)}.")
+        prepared = self.prepare(upload)
+        with self.db.write() as tx:
+            messages = self.admit(tx, ref, user_id, prepared)
+            add_job = add_jobs.now(tx, ref, prepared.job_id)
+        return Uploaded(inputs=messages, status=overall([each.status for each in messages], GOOD), add_job=add_job)
+
+    def prepare(self, upload: Upload) -> Prepared:
+        """Everything of an upload that needs no transaction: its inputs are looked at and their bytes are safe."""
         job_id = checked_id(upload.add_job_id or new_id(), "Inputs-add job", refuse=InvalidInput)
         candidates = [admission.read(order) for order in upload.inputs]
         shas = self._keep_bytes(candidates)
-        with self.db.write() as tx:
-            judged = _judged(tx, ref, candidates, with_suffixes=upload.with_suffixes)
-            for candidate in judged:
-                candidate.message.status.CopyFrom(admission.first_status(candidate))
-            add_jobs.open_job(tx, ref, job_id)
-            admitted = [candidate for candidate in judged if candidate.is_admitted]
-            _insert(tx, ref, user_id, admitted, shas, job_id)
-            add_jobs.count_refused(tx, ref, job_id, len(judged) - len(admitted))
-            self._queue_processing(tx, ref, admitted, job_id)
-            add_job = add_jobs.now(tx, ref, job_id)
-        messages = [_answered(candidate) for candidate in judged]
-        return Uploaded(inputs=messages, status=overall([each.status for each in messages], GOOD), add_job=add_job)
+        return Prepared(candidates=candidates, shas=shas, job_id=job_id, with_suffixes=upload.with_suffixes)
+
+    def admit(self, tx: Connection, ref: AppRef, user_id: str, prepared: Prepared) -> list[resources_pb2.Input]:
+        """The rest of it, within a transaction of the caller's; answers the inputs, each with its own status."""
+        job_id = prepared.job_id
+        judged = _judged(tx, ref, prepared.candidates, with_suffixes=prepared.with_suffixes)
+        for candidate in judged:
+            candidate.message.status.CopyFrom(admission.first_status(candidate))
+        add_jobs.open_job(tx, ref, job_id)
+        admitted = [candidate for candidate in judged if candidate.is_admitted]
+        _insert(tx, ref, user_id, admitted, prepared.shas, job_id)
+        add_jobs.count_refused(tx, ref, job_id, len(judged) - len(admitted))
+        self._queue_processing(tx, ref, admitted, job_id)
+        return [_answered(candidate) for candidate in judged]
 
     def _keep_bytes(self, candidates: Sequence[Candidate]) -> dict[int, str]:
         """Candidate (by its place in memory) → blob of its bytes, which its row names from now on."""

@@ -1,4 +1,4 @@
-"""Uploads in parts. Each part is a blob; what was uploaded is read as the parts in their order, never copied together."""
+"""Uploads in parts. Each part is a blob; what came is read as the parts in their order, never copied together."""
 
 from __future__ import annotations
 
