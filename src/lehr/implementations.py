@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 
+from lehr.api.rpcs.annotation_filters import AnnotationFilterRpcs
 from lehr.api.rpcs.annotations import AnnotationRpcs
 from lehr.api.rpcs.apps import AppRpcs
 from lehr.api.rpcs.concepts import ConceptRpcs
@@ -16,10 +17,12 @@ from lehr.api.rpcs.evaluations import EvaluationRpcs
 from lehr.api.rpcs.inputs import InputRpcs
 from lehr.api.rpcs.model_exports import ModelExportRpcs
 from lehr.api.rpcs.models import ModelRpcs
+from lehr.api.rpcs.searches import SearchRpcs
 from lehr.api.rpcs.statuses import StatusRpcs
 from lehr.api.rpcs.uploads import UploadRpcs
 from lehr.jobs.queue import Queue
 from lehr.services.add_jobs import AddJobs
+from lehr.services.annotation_filters import AnnotationFilters
 from lehr.services.annotations import Annotations
 from lehr.services.apps import Apps
 from lehr.services.bundles import Bundles
@@ -33,8 +36,12 @@ from lehr.services.extractions import Extractions
 from lehr.services.inputs import Inputs
 from lehr.services.keys import Keys
 from lehr.services.models import Models
+from lehr.services.neighbours import Neighbours
 from lehr.services.predict import Predict
 from lehr.services.probes import Probes
+from lehr.services.ranks import Ranks
+from lehr.services.saved_searches import SavedSearches
+from lehr.services.searches import Searches
 from lehr.services.signing import Signer
 from lehr.services.training import Orders
 from lehr.services.uploads import Uploads
@@ -88,10 +95,17 @@ class Parts:
             fetcher=self.fetcher,
         )
 
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Vectors of pictures, and what is near them."""
+        return Neighbours(
+            db=self.store.db, bundles=self.store.bundles, decoders=self.decoders, predictors=self.predictors
+        )
+
 
 def implementations(parts: Parts) -> list[object]:
     """Every group of RPCs."""
-    return [*_resources(parts), *_learning(parts), StatusRpcs()]
+    return [*_resources(parts), _searches(parts), *_learning(parts), StatusRpcs()]
 
 
 def _resources(parts: Parts) -> list[object]:
@@ -103,8 +117,17 @@ def _resources(parts: Parts) -> list[object]:
         InputRpcs(inputs=Inputs(db=db, blobs=blobs, queue=queue), add_jobs=AddJobs(db=db, queue=queue)),
         UploadRpcs(uploads=Uploads(db=db, blobs=blobs, queue=queue), extractions=Extractions(db=db, queue=queue)),
         AnnotationRpcs(annotations=Annotations(db=db)),
+        AnnotationFilterRpcs(filters=AnnotationFilters(db=db)),
         DatasetRpcs(datasets=Datasets(db=db), versions=DatasetVersions(db=db)),
     ]
+
+
+def _searches(parts: Parts) -> SearchRpcs:
+    """What finds inputs and annotations."""
+    db, neighbours = parts.store.db, parts.neighbours
+    ranks = Ranks(neighbours=neighbours, blobs=parts.store.blobs, fetcher=parts.fetcher)
+    searches = Searches(db=db, neighbours=neighbours, ranks=ranks)
+    return SearchRpcs(searches=searches, saved=SavedSearches(db=db, searches=searches))
 
 
 def _learning(parts: Parts) -> list[object]:

@@ -6,7 +6,7 @@ The door refuses to start when an RPC in scope is neither implemented nor listed
 NOT_YET: frozenset[str] = frozenset(
     """
     PostWorkflows GetWorkflow ListWorkflows PatchWorkflows DeleteWorkflow DeleteWorkflows PostWorkflowResults
-    ListWorkflowVersions GetWorkflowVersion PostInputsSearches PostAnnotationsSearches PostSearches
+    ListWorkflowVersions GetWorkflowVersion
     GenerateModelOutputs StreamModelOutputs
     PostModelsSearches PatchModelIds ListModelInputs ListModelReferences PatchModelToolkits PatchModelUseCases
     PatchModelLanguages PatchModelCheckConsents GetModelVersionInputExample ListModelVersionInputExamples
@@ -17,9 +17,8 @@ NOT_YET: frozenset[str] = frozenset(
     PostConceptRelations DeleteConceptRelations GetConceptCounts GetConceptLanguage ListConceptLanguages
     PostConceptLanguages PatchConceptLanguages ListKnowledgeGraphs PostKnowledgeGraphs StreamInputs
     GetInputVideoManifest
-    PatchAnnotationsSearches PatchInputsSearches GetSearch ListSearches PatchSearches
-    PostSearchesByID DeleteSearch ListAnnotationWorkers ListAnnotationFilters GetAnnotationFilter
-    PostAnnotationFilters PatchAnnotationFilters DeleteAnnotationFilters PostTrackAnnotationsSearches
+    ListAnnotationWorkers
+    PostTrackAnnotationsSearches
     ListAnnotationTracks PostAnnotationTracks PatchAnnotationTracks DeleteAnnotationTracks StreamAnnotations
     PostBulkOperations ListBulkOperations GetBulkOperation CancelBulkOperations DeleteBulkOperations
     MyScopesUser MyScopesRoot ListScopes PatchAppsDetails PatchAppsIds PostAppsSearches GetResourceCounts
