@@ -99,6 +99,21 @@ def empty(icon: str, heading: str, advice: str) -> ui.element:
         return row("lehr-center")
 
 
+class Redrawn:
+    """A part of a page that is drawn anew, for this browser alone."""
+
+    def __init__(self, draw: Callable[[], object], *, classes: str = "lehr-stack") -> None:
+        self._draw = draw
+        self._place = element("div", classes)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draws it as things are now."""
+        self._place.clear()
+        with self._place:
+            self._draw()
+
+
 # -- buttons and fields ------------------------------------------------------------------------------------------------
 
 

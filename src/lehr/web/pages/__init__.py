@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from lehr.web.page import Page
-from lehr.web.pages import apps
+from lehr.web.pages import apps, inputs, one_input, overview
 
-PAGES: tuple[Page, ...] = (apps.PAGE,)
+PAGES: tuple[Page, ...] = (
+    apps.PAGE,
+    overview.PAGE,
+    inputs.PAGE,
+    one_input.PAGE,
+)
