@@ -3,6 +3,7 @@ import pytest
 from lehr.errors import Duplicate, InvalidRequest, InvalidSearch, NotFound
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.structs import from_struct, to_struct
+from lehr.services.annotation_filters import AnnotationFilters
 from lehr.services.annotations import Annotations
 from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets, Order
@@ -16,6 +17,7 @@ Dataset, Version, Data, Input = (
     resources_pb2.Data,
     resources_pb2.Input,
 )
+AnnotationFilter = resources_pb2.AnnotationFilter
 FIRST = Paging(1, 128)
 ANA = "ana"
 
@@ -135,11 +137,17 @@ def test_one_data_set_is_merged_into_another_by_a_search(datasets, inputs, ref):
 def test_a_search_that_cannot_be_answered_adds_nothing_and_says_why(datasets, inputs, ref):
     datasets.create(ref, [Dataset(id="d")])
     query = resources_pb2.Query
-    negated = resources_pb2.Filter(negate=True, input=Input(dataset_ids=["d"]))
-    labelled = resources_pb2.Filter(annotation=resources_pb2.Annotation(data=Data(text=resources_pb2.Text(raw="x"))))
-    for wrong in (query(), query(filters=[negated]), query(filters=[labelled]), query(ranks=[resources_pb2.Rank()])):
-        with pytest.raises(InvalidSearch, match="dataset_ids, id or status"):
-            datasets.add_found(ref, "d", resources_pb2.Search(query=wrong))
+    negated = resources_pb2.Filter(negate=True)
+    masked = resources_pb2.Filter(annotation=resources_pb2.Annotation(consensus_info=to_struct({"a": 1})))
+    wrong = {
+        "asks for nothing": query(),
+        "is negated but": query(filters=[negated]),
+        "consensus_info cannot": query(filters=[masked]),
+        "Leave them out": query(ranks=[resources_pb2.Rank()]),
+    }
+    for sentence, each in wrong.items():
+        with pytest.raises(InvalidSearch, match=sentence):
+            datasets.add_found(ref, "d", resources_pb2.Search(query=each))
     with pytest.raises(NotFound):
         datasets.add_found(ref, "d", by_dataset("none"))
     assert members(datasets, ref, "d") == []
@@ -176,7 +184,73 @@ def test_versions_are_listed_newest_first_and_an_empty_delete_deletes_none(datas
     assert kept.description == "said later"
     with pytest.raises(Duplicate):
         versions.create(ref, "d", [Version(id=made[1].id)])
-    narrowed = Version()
-    narrowed.annotation_filter_config.annotation_filter.id = "f"
-    with pytest.raises(InvalidRequest, match="whole dataset"):
-        versions.create(ref, "d", [narrowed])
+
+
+def labelled(*ids, negate=False):
+    concepts = [resources_pb2.Concept(id=id_, value=1) for id_ in ids]
+    annotation = resources_pb2.Annotation(data=Data(concepts=concepts))
+    return resources_pb2.Search(
+        query=resources_pb2.Query(filters=[resources_pb2.Filter(annotation=annotation, negate=negate)])
+    )
+
+
+def frozen_of(db, ref, version_id):
+    with db.read() as tx:
+        found = list(items.stream(tx, items.Source(app=ref, dataset_id="d", dataset_version_id=version_id)))
+    return {item.input_id: [label.id for note in item.annotations for label in note.data.concepts] for item in found}
+
+
+def test_any_filter_can_choose_what_comes_into_a_data_set(datasets, inputs, ref):
+    datasets.create(ref, [Dataset(id="d"), Dataset(id="rest")])
+    assert datasets.add_found(ref, "d", labelled("rose")) == 1
+    assert datasets.add_found(ref, "rest", labelled("rose", negate=True)) == 4
+    assert (members(datasets, ref, "d"), members(datasets, ref, "rest")) == (["a"], list("bcde"))
+
+
+def test_a_version_holds_the_annotations_that_its_filter_chooses(datasets, versions, inputs, db, ref):
+    filters = AnnotationFilters(db=db)
+    filters.create(ref, [AnnotationFilter(id="roses", search=labelled("rose"))])
+    datasets.create(ref, [Dataset(id="d", default_annotation_filter=AnnotationFilter(id="roses"))])
+    datasets.add_inputs(ref, "d", list("abc"))
+    fern = resources_pb2.Concept(id="fern", value=1)
+    notes = [resources_pb2.Annotation(input_id=each, data=Data(concepts=[fern])) for each in "ab"]
+    Annotations(db=db).post(ref, ANA, notes)
+
+    ferns = Version(id="ferns")
+    ferns.annotation_filter_config.annotation_filter.search.CopyFrom(labelled("fern"))
+    ferns.annotation_filter_config.ignore_empty_inputs = True
+    labelled_ones = Version(id="labelled")
+    labelled_ones.annotation_filter_config.annotation_filter.SetInParent()
+    labelled_ones.annotation_filter_config.ignore_empty_inputs = True
+    by_default, *_ = versions.create(ref, "d", [Version(id="default"), ferns, labelled_ones])
+
+    assert by_default.annotation_filter_config.annotation_filter.id == "roses"
+    assert frozen_of(db, ref, "default") == {"a": ["rose"], "b": [], "c": []}
+    assert frozen_of(db, ref, "ferns") == {"a": ["fern"], "b": ["fern"]}
+    assert frozen_of(db, ref, "labelled") == {"a": ["rose", "fern"], "b": ["fern"]}
+    filters.delete(ref, ["roses"])
+    with pytest.raises(NotFound, match="'roses'"):
+        versions.create(ref, "d", [Version()])
+    with pytest.raises(InvalidRequest, match="model_predict_config"):
+        versions.create(ref, "d", [Version(model_predict_config={"model": {"id": "m"}})])
+    with pytest.raises(NotFound, match="'none'"):
+        datasets.patch(ref, [Dataset(id="d", default_annotation_filter=AnnotationFilter(id="none"))], "overwrite")
+
+
+def test_annotation_filters_are_made_found_changed_and_deleted(db, ref, other_ref):
+    filters = AnnotationFilters(db=db)
+    [made] = filters.create(ref, [AnnotationFilter(id="f", user_id="eve", search=labelled("rose"))])
+    assert (made.user_id, made.app_id) == ("ana", "flowers")
+    with pytest.raises(Duplicate):
+        filters.create(ref, [AnnotationFilter(id="f", search=labelled("rose"))])
+    with pytest.raises(NotFound):
+        filters.get(other_ref, "f")
+    filters.patch(ref, [AnnotationFilter(id="f", search=labelled("fern"))], "")
+    assert filters.get(ref, "f").search == labelled("fern")
+    assert [each.id for each in filters.list_of(ref, FIRST)] == ["f"]
+    ranked = resources_pb2.Search(query=resources_pb2.Query(ranks=[resources_pb2.Rank()]))
+    for wrong, sentence in ((ranked, "ranks only put"), (resources_pb2.Search(), "ask for something")):
+        with pytest.raises(InvalidSearch, match=sentence):
+            filters.create(ref, [AnnotationFilter(search=wrong)])
+    assert filters.delete(ref, []) == 0
+    assert filters.delete(ref, ["f", "unknown"]) == 1

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement, Connection, true
+
 from lehr.errors import Duplicate, InvalidRequest, NotFound
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.patch import MERGE, checked_action, patched
 from lehr.protocol.statuses import status
+from lehr.services.annotation_filters import asked_of, resolved
 from lehr.services.batches import chunks
 from lehr.services.datasets import found_dataset
 from lehr.services.paging import Paging
 from lehr.store import dataset_versions as version_rows
+from lehr.store import finding
+from lehr.store.dataset_versions import Narrowing
 from lehr.store.db import Database
 
 MAX_VERSIONS = 128
@@ -34,11 +39,12 @@ class DatasetVersions:
             raise InvalidRequest(f"A request makes 1 to {MAX_VERSIONS} dataset versions; this one has {len(wanted)}.")
         made = [_new_version(ref, dataset_id, order) for order in wanted]
         with self.db.write() as tx:
-            found_dataset(tx, ref, dataset_id)
-            for version in made:
+            dataset = found_dataset(tx, ref, dataset_id)
+            for order, version in zip(wanted, made, strict=True):
                 if version_rows.get(tx, ref, dataset_id, version.id) is not None:
                     raise Duplicate(f"Version {version.id!r} of dataset {dataset_id!r} already exists.")
-                version_rows.freeze(tx, ref, version)
+                narrowing = _narrowing(tx, ref, dataset, order.annotation_filter_config, version)
+                version_rows.freeze(tx, ref, version, narrowing)
         return made
 
     def get(self, ref: AppRef, dataset_id: str, version_id: str) -> resources_pb2.DatasetVersion:
@@ -79,15 +85,37 @@ class DatasetVersions:
 
 
 def _new_version(ref: AppRef, dataset_id: str, order: resources_pb2.DatasetVersion) -> resources_pb2.DatasetVersion:
-    if order.annotation_filter_config.annotation_filter.ListFields() or order.HasField("model_predict_config"):
+    if order.HasField("model_predict_config"):
         raise InvalidRequest(
-            "A dataset version freezes the whole dataset; annotation filters and model predictions are not offered."
+            "A dataset version freezes what people annotated; model_predict_config is not offered. "
+            "Predict first, and post what you keep of it as annotations."
         )
     version = _words(order)
     version.id = checked_id(order.id, "Dataset version") if order.id else new_id()
     version.app_id, version.user_id, version.dataset_id = ref.app_id, ref.user_id, dataset_id
     version.status.CopyFrom(status(status_code_pb2.DATASET_VERSION_READY))
     return version
+
+
+def _narrowing(
+    tx: Connection,
+    ref: AppRef,
+    dataset: resources_pb2.Dataset,
+    config: resources_pb2.AnnotationFilterConfig,
+    version: resources_pb2.DatasetVersion,
+) -> Narrowing | None:
+    """By the filter asked for, else by the data set's own; None takes all. The version tells which one it was."""
+    named = config.annotation_filter if config.HasField("annotation_filter") else dataset.default_annotation_filter
+    if not named.id and not named.HasField("search"):
+        if not config.ignore_empty_inputs:
+            return None
+        noted: ColumnElement[bool] = true()
+    else:
+        chosen = resolved(tx, ref, named)
+        noted = finding.is_annotation(tx, ref, asked_of(tx, ref, chosen))
+        version.annotation_filter_config.annotation_filter.CopyFrom(chosen)
+    version.annotation_filter_config.ignore_empty_inputs = config.ignore_empty_inputs
+    return Narrowing(noted=noted, without_empty=config.ignore_empty_inputs)
 
 
 def _words(order: resources_pb2.DatasetVersion) -> resources_pb2.DatasetVersion:

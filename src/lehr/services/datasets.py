@@ -12,12 +12,16 @@ from lehr.protocol import resources_pb2, status_code_pb2, status_pb2
 from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.patch import OVERWRITE, checked_action, patched
 from lehr.protocol.statuses import status
+from lehr.services.annotation_filters import resolved
 from lehr.services.batches import chunks, overall
 from lehr.services.concepts import rename_labels
+from lehr.services.filters import Filters
 from lehr.services.paging import MAX_PER_PAGE, Paging
 from lehr.store import dataset_versions as version_rows
 from lehr.store import datasets as dataset_rows
+from lehr.store import finding
 from lehr.store import inputs as input_rows
+from lehr.store import searches as search_rows
 from lehr.store.db import Database
 from lehr.store.times import micros
 
@@ -26,7 +30,6 @@ MAX_INPUTS = 1000
 """Inputs in one request."""
 ADDED = status_code_pb2.DATASET_INPUT_SUCCESS
 PRESENT = status_code_pb2.DATASET_INPUT_DUPLICATE
-_SELECTING = frozenset({"id", "dataset_ids", "status"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class Datasets:
             for dataset in made:
                 if dataset_rows.get(tx, ref, dataset.id) is not None:
                     raise Duplicate(f"Dataset {dataset.id!r} already exists.")
+                resolved(tx, ref, dataset.default_annotation_filter)  # tells of one that is not there
                 dataset_rows.insert(tx, ref, [dataset])
         return made
 
@@ -90,6 +94,7 @@ class Datasets:
                 dataset.id, dataset.app_id, dataset.user_id = stored.id, stored.app_id, stored.user_id
                 dataset.created_at.CopyFrom(stored.created_at)
                 _clear_foreign(dataset)
+                resolved(tx, ref, dataset.default_annotation_filter)
                 dataset_rows.update(tx, ref, [dataset])
                 done.append(dataset)
         return done
@@ -116,15 +121,22 @@ class Datasets:
     def add_found(self, ref: AppRef, dataset_id: str, search: resources_pb2.Search) -> int:
         """Puts in every input that a search finds; answers how many are new to the data set.
 
-        Raises NotFound, or InvalidSearch for what cannot be searched here.
+        Raises NotFound, also for an unknown data set in the search, or InvalidSearch for what cannot be searched here.
         """
-        filters = [_checked_filter(each) for each in search.query.filters]
-        if search.query.ranks or search.query.ands or not filters:
-            raise InvalidSearch("Inputs are added to a dataset by `search.query.filters`: dataset_ids, id or status.")
+        if search.query.ranks or any(each.HasField("output") for each in search.query.ands):
+            raise InvalidSearch(
+                "Inputs are added to a dataset by filters; ranks only put them in order. Leave them out."
+            )
         with self.db.write() as tx:
             found_dataset(tx, ref, dataset_id)
-            found = _matching(tx, ref, filters)
-            return sum(len(dataset_rows.add_inputs(tx, ref, dataset_id, some)) for some in chunks(found))
+            if search.id and not search.query.ListFields():
+                search = _saved(tx, ref, search.id)
+            for named in {id_ for filter_ in search.query.filters for id_ in filter_.input.dataset_ids}:
+                found_dataset(tx, ref, named)
+            asked = Filters(tx=tx, ref=ref).asked(search)
+            if not asked.conditions:
+                raise InvalidSearch("The search asks for nothing: give `search.query.filters` that choose the inputs.")
+            return dataset_rows.add_found(tx, ref, dataset_id, finding.inputs_found(tx, ref, asked))
 
     def list_inputs(self, ref: AppRef, dataset_id: str, paging: Paging) -> list[resources_pb2.DatasetInput]:
         """A page of the data set's inputs, the first put in first. Raises NotFound."""
@@ -216,43 +228,8 @@ def _told(input_id: str, input_: resources_pb2.Input | None, *, is_new: bool) ->
     return item
 
 
-def _checked_filter(filter_: resources_pb2.Filter) -> resources_pb2.Input:
-    wanted = filter_.input
-    names = {field.name for field, _ in wanted.ListFields()}
-    others = {field.name for field, _ in filter_.ListFields()} - {"input"}
-    if others or not names or not names <= _SELECTING:
-        found = ", ".join(sorted(others | (names - _SELECTING))) or "nothing"
-        raise InvalidSearch(
-            f"Inputs for a dataset are found by input.dataset_ids, id or status; this filter has {found}."
-        )
-    return wanted
-
-
-def _matching(tx: Connection, ref: AppRef, filters: Sequence[resources_pb2.Input]) -> list[str]:
-    """Ids of the inputs that pass every filter, in the order of the first one's list."""
-    found: dict[str, None] | None = None
-    for wanted in filters:
-        ids = dict.fromkeys(_ids_of(tx, ref, wanted))
-        found = ids if found is None else {input_id: None for input_id in found if input_id in ids}
-    return list(found or ())
-
-
-def _ids_of(tx: Connection, ref: AppRef, wanted: resources_pb2.Input) -> Iterator[str]:
-    """Ids of the inputs that are in one of the data sets, have the id and the status, as far as these are named."""
-    for input_ in _candidates(tx, ref, wanted):
-        if wanted.id in ("", input_.id) and wanted.status.code in (0, input_.status.code):
-            yield input_.id
-
-
-def _candidates(tx: Connection, ref: AppRef, wanted: resources_pb2.Input) -> Iterator[resources_pb2.Input]:
-    for dataset_id in wanted.dataset_ids:
-        found_dataset(tx, ref, dataset_id)
-        page = 1
-        while found := dataset_rows.page_inputs(tx, ref, dataset_id, page=page, per_page=MAX_PER_PAGE):
-            yield from (item.input for item in found)
-            page += 1
-    if not wanted.dataset_ids:
-        last = ""
-        while some := input_rows.after(tx, ref, last_id=last, limit=MAX_PER_PAGE):
-            yield from some
-            last = some[-1].id
+def _saved(tx: Connection, ref: AppRef, search_id: str) -> resources_pb2.Search:
+    found = search_rows.get(tx, ref, search_id)
+    if found is None:
+        raise NotFound(f"There is no saved search {search_id!r} in app {ref.app_id!r}.")
+    return found

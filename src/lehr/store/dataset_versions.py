@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, insert, literal, select
@@ -12,7 +13,7 @@ from lehr.protocol.ids import AppRef
 from lehr.store import datasets, tables
 from lehr.store.rows import Noun, app_key
 
-__all__ = ["count_inputs", "delete", "freeze", "get", "latest", "page", "update"]
+__all__ = ["Narrowing", "count_inputs", "delete", "freeze", "get", "latest", "page", "update"]
 
 table = tables.dataset_versions
 _VERSIONS = Noun(
@@ -29,24 +30,39 @@ def _dataset(ref: AppRef, dataset_id: str) -> ColumnElement[bool]:
     return table.c.dataset_key == found.scalar_subquery()
 
 
-def freeze(tx: Connection, ref: AppRef, version: resources_pb2.DatasetVersion) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Narrowing:
+    """Which annotations a version holds, and whether inputs without any of these are left out."""
+
+    noted: ColumnElement[bool]
+    """On rows of `input_annotations`."""
+    without_empty: bool
+
+
+def freeze(
+    tx: Connection, ref: AppRef, version: resources_pb2.DatasetVersion, narrowing: Narrowing | None = None
+) -> None:
     """Inserts the version of `version.dataset_id` and copies what is in that now. Raises Duplicate, NotFound."""
     dataset_key = datasets.key_of(tx, ref, version.dataset_id)
     _VERSIONS.insert(tx, [version], dataset_key=dataset_key)
     where = (table.c.dataset_key == dataset_key, table.c.id == version.id)
     key = tx.execute(select(table.c.key).where(*where)).scalar_one()
-    _copy(tx, key, dataset_key)
+    _copy(tx, key, dataset_key, narrowing)
 
 
-def _copy(tx: Connection, version_key: int, dataset_key: int) -> None:
+def _copy(tx: Connection, version_key: int, dataset_key: int, narrowing: Narrowing | None) -> None:
     members, inputs, notes = tables.dataset_inputs.c, tables.inputs.c, tables.input_annotations.c
     version = literal(version_key).label("dataset_version_key")
     chosen = select(members.input_key).where(members.dataset_key == dataset_key)
+    of_these = [notes.input_key.in_(chosen), *([narrowing.noted] if narrowing else [])]
+    wanted = [inputs.key.in_(chosen)]
+    if narrowing and narrowing.without_empty:
+        wanted.append(inputs.key.in_(select(notes.input_key).where(*of_these)))
     fields: list[Any] = [version, inputs.key, inputs.id, inputs.status_code, inputs.content_sha, inputs.message]
     names = ["dataset_version_key", "input_key", "id", "status_code", "content_sha", "message"]
-    copied = select(*fields).where(inputs.key.in_(chosen)).order_by(inputs.key)
+    copied = select(*fields).where(*wanted).order_by(inputs.key)
     tx.execute(insert(tables.frozen_inputs).from_select(names, copied))
-    noted = select(version, notes.input_key, notes.message).where(notes.input_key.in_(chosen)).order_by(notes.key)
+    noted = select(version, notes.input_key, notes.message).where(*of_these).order_by(notes.key)
     tx.execute(insert(tables.frozen_annotations).from_select(["dataset_version_key", "input_key", "message"], noted))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, ScalarSelect, Select, func, literal, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -18,6 +18,7 @@ from lehr.store.tables import datasets as table
 from lehr.store.times import micros, now, timestamp
 
 __all__ = [
+    "add_found",
     "add_inputs",
     "count",
     "count_inputs",
@@ -103,6 +104,21 @@ def add_inputs(tx: Connection, ref: AppRef, dataset_id: str, input_ids: Iterable
         # another transaction may have added the same input since we looked
         tx.execute(insert_new(dataset_inputs).on_conflict_do_nothing(), rows)
     return added
+
+
+def add_found(tx: Connection, ref: AppRef, dataset_id: str, found: Select[Any]) -> int:
+    """Puts in the inputs whose keys a query finds, in its order; answers how many are new. Raises NotFound."""
+    dataset_key = key_of(tx, ref, dataset_id)
+    members = dataset_inputs.c
+    present = select(members.input_key).where(members.dataset_key == dataset_key)
+    before = tx.execute(select(func.count()).select_from(present.subquery())).scalar_one()
+    [chosen] = found.selected_columns
+    fields: list[Any] = [literal(dataset_key), chosen, literal(micros(now()), BigInteger)]
+    rows = found.with_only_columns(*fields).where(chosen.not_in(present))
+    insert_new = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    statement = insert_new(dataset_inputs).from_select(["dataset_key", "input_key", "created_at"], rows)
+    tx.execute(statement.on_conflict_do_nothing())
+    return int(tx.execute(select(func.count()).select_from(present.subquery())).scalar_one()) - int(before)
 
 
 def remove_inputs(tx: Connection, ref: AppRef, dataset_id: str, input_ids: Iterable[str]) -> int:
