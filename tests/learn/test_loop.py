@@ -72,17 +72,21 @@ def test_stopping_at_any_event_and_resuming_gives_the_same_weights(data: Data, u
         assert_same_bits(last_state(train(recipe_of(data), data, state)), uninterrupted)
 
 
+@pytest.mark.parametrize(
+    "kind", ["classifier", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("detector", "embedder"))]
+)
 def test_a_killed_process_is_continued_by_another_bit_for_bit(
-    digits_folder: Path, packs_folder: Path, tmp_path: Path, data: Data, uninterrupted: State
+    kind: str, digits_folder: Path, packs_folder: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(SCRIPT), str(digits_folder), str(packs_folder), str(tmp_path)]
+    command = [sys.executable, str(SCRIPT), kind, str(digits_folder), str(packs_folder), str(tmp_path)]
     with subprocess.Popen([*command, "3"], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as child:
         assert child.stdout
         assert any(json.loads(line).get("step") == 3 for line in child.stdout)
         child.kill()
     done = subprocess.run([*command, "0"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[0]) == {"resumed_at": 3}
-    assert_same_bits(load((tmp_path / small_trainings.CHECKPOINT).read_bytes()), uninterrupted)
+    resumed = load((tmp_path / small_trainings.CHECKPOINT).read_bytes())
+    assert_same_bits(resumed, last_state(train(*small_trainings.KINDS[kind](digits_folder, packs_folder))))
 
 
 def test_a_checkpoint_of_another_training_is_refused(data: Data, uninterrupted: State) -> None:

@@ -25,7 +25,7 @@ from lehr.learn.data.dataset import Data
 from lehr.learn.data.sampler import Stream, epoch_batches
 from lehr.learn.events import EpochEnded, Event, Noted, Stepped
 from lehr.learn.memory_limit import check_memory
-from lehr.learn.optim import Lookahead, make_optimiser, optimiser_tensors, restore_optimiser, set_lr
+from lehr.learn.optim import Lookahead, make_optimiser, optimiser_tensors, restore_optimiser, set_lr, shorten_gradients
 from lehr.learn.recipe import Learner, Recipe
 
 _LOSS_CHECK_STEPS = 20
@@ -62,8 +62,7 @@ def train(recipe: Recipe, data: Data, resume: State | None = None) -> Iterator[E
             loss = learner.loss(indices, np.random.default_rng((recipe.seed, 0xD1CE, run.step)))
             run.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            if recipe.descent.max_gradient_norm:
-                nn.utils.clip_grad_norm_(learner.net.parameters(), recipe.descent.max_gradient_norm)
+            shorten_gradients(learner.net, recipe.descent)
             run.optimiser.step()
             run.count(loss.detach(), size)
             if run.lookahead:

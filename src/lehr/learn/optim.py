@@ -28,6 +28,22 @@ def make_optimiser(net: nn.Module, descent: Descent) -> torch.optim.SGD:
     return torch.optim.SGD(options, lr=0.0, momentum=descent.momentum, nesterov=descent.is_nesterov, fused=True)
 
 
+def shorten_gradients(net: nn.Module, descent: Descent) -> None:
+    """Brings gradients down to the lengths that the descent allows, before the step.
+
+    Tensor by tensor is for deep random networks without shortcuts: norms make gradients grow by a fifth per layer on
+    the way back (Yang et al., arXiv 1902.08129). Those of a random Inception-v4 detector were 13,000 long, nearly all
+    of it in the first layers: shortened together, the head learned nothing until the weights had grown.
+    """
+    if descent.max_tensor_gradient_norm:
+        gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        factors = (descent.max_tensor_gradient_norm / norms.clamp_min(1e-12)).clamp_max(1.0)
+        torch._foreach_mul_(gradients, list(factors.unbind()))
+    if descent.max_gradient_norm:
+        nn.utils.clip_grad_norm_(net.parameters(), descent.max_gradient_norm)
+
+
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """Sets the step size of this update."""
     for group in optimiser.param_groups:

@@ -67,6 +67,8 @@ class Descent:
     is_nesterov: bool = True
     max_gradient_norm: float | None = None
     """Longer gradients (over all parameters together) are shortened to this."""
+    max_tensor_gradient_norm: float | None = None
+    """Longer gradients of a single tensor are shortened to this, see optim.py."""
     multipliers: tuple[tuple[str, float], ...] = ()
     """(pattern of parameter names, factor of the step size); the first match counts."""
 

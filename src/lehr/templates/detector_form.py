@@ -31,6 +31,8 @@ NATIVE_SIZE = 320
 """From this image size on anchors are as large as RetinaNet's; below they shrink with the pictures."""
 _HALF = (0.5, 0.5, 0.5)
 _MAX_GRADIENT_NORM = 10.0
+_MAX_TENSOR_GRADIENT_NORM = 1.0
+"""Of a random base: its first layers' gradients are thousands of times as long as the head's."""
 _WARM_UP_STEPS = 500
 _WARM_UP_SHARE = 0.1
 """The step size climbs over 500 steps, in short runs over a tenth of them."""
@@ -163,7 +165,8 @@ def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, p
         activation="sigmoid",
         descent=Descent(
             lrate=resolved_lrate(form),
-            max_gradient_norm=_MAX_GRADIENT_NORM,
+            max_gradient_norm=_MAX_GRADIENT_NORM if weights.are_pretrained else None,
+            max_tensor_gradient_norm=None if weights.are_pretrained else _MAX_TENSOR_GRADIENT_NORM,
             multipliers=(("detector.base.*", form.base_gradient_multiplier),) if weights.are_pretrained else (),
         ),
         schedule=form.schedule(len(epoch_batches(form.num_items_per_epoch or problem.num_items, form.batch_size))),
