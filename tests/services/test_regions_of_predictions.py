@@ -15,7 +15,7 @@ from lehr.services import eval_metrics
 from lehr.services.model_types import get_type
 from lehr.services.predicted_regions import Shown, regions_of, threshold_of
 from lehr.services.trained import summary_of
-from lehr.services.training_data import boxes_of
+from lehr.services.training_data import boxes_told
 
 FOUND = ImageBoxes(
     boxes=np.array([[10.0, 20, 30, 60], [0, 0, 50, 100], [5, 5, 9, 9]], np.float32),
@@ -81,8 +81,8 @@ def test_boxes_and_polygons_with_concepts_that_are_true_are_training_boxes():
     corners = [r.Point(row=0.5, col=0.25), r.Point(row=0.75, col=0.5), r.Point(row=0.5, col=0.75)]
     told = [region(1, bounding_box=box), region(0, bounding_box=box), region(1, polygon=r.Polygon(points=corners))]
     told.append(region(1, point=r.Point(row=0.5, col=0.5)))
-    item = SimpleNamespace(annotations=[r.Annotation(data=r.Data(regions=told))])
-    found = [(one.concept, one.top, one.left, one.bottom, one.right) for one in boxes_of(item)]
+    boxes = boxes_told([r.Data(regions=told)])
+    found = [(one.concept, one.top, one.left, one.bottom, one.right) for one in boxes]
     assert found == [("cat", 0.25, 0.5, 0.75, 1), ("cat", 0.5, 0.25, 0.75, 0.75)]
 
 

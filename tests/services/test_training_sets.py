@@ -2,12 +2,13 @@
 
 from types import SimpleNamespace
 
-from lehr.learn.items import Box, Item
+from lehr.learn.items import Box, Item, OfVideo
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import status_code_pb2
 from lehr.protocol.statuses import status
 from lehr.services.bundles import Bundles
 from lehr.services.training import Training, _Run
+from lehr.services.training_contents import Contents
 from lehr.services.training_sets import TrainingSet, packed, unpacked
 from lehr.store import concepts, inputs, models, versions
 from lehr.store.inputs import NewInput
@@ -16,17 +17,22 @@ from lehr.store.sweep import sweep
 from lehr.store.versions import ModelVersionRef
 
 
-def test_a_training_set_comes_back_as_it_was():
-    contents = {"a" * 64: b"one", "b" * 64: b"two"}
+def test_a_training_set_comes_back_as_it_was(blobs):
+    one, two = blobs.put_many([b"one", b"two"])
     box = Box(concept="cat", top=0.1, left=0.2, bottom=0.30000000000000004, right=1.0)
-    seen = Item(
-        id="1", sha256="a" * 64, read=lambda: b"", positives=frozenset({"cat", "dog"}), split="test", boxes=(box,)
+    seen = Item(id="1", sha256=one, read=lambda: b"", positives=frozenset({"cat", "dog"}), split="test", boxes=(box,))
+    other = Item(id="2", sha256=two, read=lambda: b"", positives=frozenset(), negatives=frozenset({"cat"}))
+    frame = Item(
+        id="3@40ms",
+        sha256="c" * 64,
+        read=lambda: b"",
+        positives=frozenset(),
+        of_video=OfVideo(sha256="d" * 64, time_ms=40),
     )
-    other = Item(id="2", sha256="b" * 64, read=lambda: b"", positives=frozenset(), negatives=frozenset({"cat"}))
-    kept = TrainingSet(concept_ids=("dog", "cat"), items=(seen, other))
-    again = unpacked(packed(kept), contents.__getitem__)
+    kept = TrainingSet(concept_ids=("dog", "cat"), items=(seen, other, frame))
+    again = unpacked(packed(kept), Contents(blobs=blobs, decoders=None))
     assert again == kept
-    assert [item.read() for item in again.items] == [b"one", b"two"]
+    assert [item.read() for item in again.items[:2]] == [b"one", b"two"]
     assert packed(again) == packed(kept)
 
 

@@ -21,12 +21,22 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfVideo:
+    """Which frame of which video a picture is: the one on screen at `time_ms`, or where that is 0, of this number."""
+
+    sha256: str
+    """Of the video's bytes."""
+    time_ms: int
+    number: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One picture and what is said about it."""
 
     id: str
     sha256: str
-    """Of the bytes, hexadecimal: pictures are packed and split by it."""
+    """Of the bytes (of a frame: of its video and moment), hexadecimal: pictures are packed and split by it."""
     read: Callable[[], bytes] = field(repr=False, compare=False)
     """Fetches the bytes."""
     positives: frozenset[str]
@@ -37,6 +47,8 @@ class Item:
     """"train", "test", or "" where nobody said."""
     boxes: tuple[Box, ...] = ()
     """What a detector learns; others leave them alone."""
+    of_video: OfVideo | None = None
+    """Where the picture is a frame of a video."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,7 @@ from lehr.protocol.statuses import status
 from lehr.services import eval_metrics
 from lehr.services.bundles import Bundles
 from lehr.services.evaluations import IS_KEPT_BACK, IS_OWN, found_evaluation, tell_version
+from lehr.services.training_contents import Contents
 from lehr.services.training_data import Reader, searches_of
 from lehr.serving.decoders import DecoderPool
 from lehr.store import evaluations as rows
@@ -80,15 +81,11 @@ class Evaluating:
         run = _Run(evaluating=self, job=job, vref=ModelVersionRef.parse(job.subject))
         source = run.start()
         predictor = Predictor.load(self.bundles.folder_of(run.vref))
-        if predictor.output == "embedding":
-            raise CannotEvaluate(
-                "Only what names concepts of a whole picture is evaluated anew; what this model's training measured on "
-                "the items that it kept back is among the version's evaluations."
-            )
-        known = list(Reader(db=self.db, blobs=self.blobs).read(source, searches_of(job.payload)))
+        reader = Reader(db=self.db, contents=Contents(blobs=self.blobs, decoders=self.decoders))
+        known = list(reader.read(source, searches_of(job.payload)))
         if run.is_kept_back:
             known = _kept_back(known, predictor.bundle)
-        measure = _of_boxes if predictor.output == "detections" else _of_labels
+        measure = {"detections": _of_boxes, "embedding": _of_embedding}.get(predictor.output, _of_labels)
         run.finish(measure(run, predictor, known))
 
     def failed(self, tx: Connection, job: Job, error: Exception) -> None:
@@ -239,6 +236,28 @@ def _of_boxes(run: _Run, predictor: AnyPredictor, known: Sequence[Item]) -> AnyE
     return detector_evaluation(predictor.concepts, measured)
 
 
+def _of_embedding(run: _Run, predictor: AnyPredictor, known: Sequence[Item]) -> AnyEvaluation:
+    """What the items find among one another, of whatever concepts they carry: learned ones and others."""
+    from lehr.learn.embedding_evaluating import evaluation_of_items
+
+    carrying = [item for item in known if item.positives]
+    if not carrying:
+        raise NeedsLabels(
+            f"None of {len(known)} items carries a concept, so it is not known which of them are alike: label some."
+        )
+    good, vectors = run.predict(predictor, carrying)
+    return evaluation_of_items(
+        [item.positives for item in good], vectors, _learned(predictor.bundle), [item.id for item in good]
+    )
+
+
+def _learned(bundle: Bundle) -> frozenset[str]:
+    """The concepts that a bundle's training has seen."""
+    from lehr.learn.bundle import read_evaluation
+
+    return frozenset(bundle.concepts) - frozenset(getattr(read_evaluation(bundle.folder), "unseen_concepts", ()))
+
+
 def labelled(items: Sequence[Item], bundle: Bundle) -> list[Item]:
     """The items that can tell right from wrong: those with any label, and under softmax with one of the model's own.
 
@@ -265,7 +284,7 @@ def _kept_back(items: Sequence[Item], bundle: Bundle) -> list[Item]:
     first = read_evaluation(bundle.folder)
     if first is None:
         raise NeedsInputs("The training kept no items back: give a test_search, or evaluate on a dataset.")
-    ids = {row.item_id for row in first.rows}
+    ids = set(first.item_ids)
     return [item for item in items if item.id in ids]
 
 

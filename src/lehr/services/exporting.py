@@ -30,6 +30,7 @@ from lehr.services.exports import FAILED
 from lehr.services.models import found_model, found_version
 from lehr.services.plans import plan_of
 from lehr.services.predicted_regions import threshold_of
+from lehr.services.training_contents import Contents
 from lehr.services.training_data import Reader
 from lehr.serving.decoders import DecoderPool
 from lehr.store import concepts as concept_rows
@@ -149,7 +150,8 @@ class Exporting:
         evaluation = read_evaluation(bundle.folder)
         kept_back = {row.item_id for row in evaluation.rows} if evaluation else set()
         try:
-            items = list(islice(Reader(db=self.db, blobs=self.blobs).read(source, {}), LOOKED_AT_ITEMS))
+            reader = Reader(db=self.db, contents=Contents(blobs=self.blobs, decoders=self.decoders))
+            items = list(islice(reader.read(source, {}), LOOKED_AT_ITEMS))
         except NotFound:  # the data set went after the training
             return
         yield from sorted(items, key=lambda item: item.id not in kept_back)

@@ -1,27 +1,32 @@
-"""Predictions: bytes or addresses in, sorted concepts, regions or an embedding out."""
+"""Predictions: bytes or addresses in, sorted concepts, regions or an embedding out; of a video, frame by frame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from sqlalchemy import Connection
 
-from lehr.errors import DownloadFailed, InvalidPrediction, LehrError, Untrained
+from lehr.errors import Busy, InvalidPrediction, LehrError, Untrained
+from lehr.learn.bundle import Bundle
 from lehr.protocol import resources_pb2, service_pb2, status_code_pb2, status_pb2
 from lehr.protocol.ids import AppRef, new_id
 from lehr.protocol.statuses import status
 from lehr.services.bundles import Bundles
+from lehr.services.films import MAX_FRAMES, predicted, sample_ms_of
 from lehr.services.located import located, located_version
 from lehr.services.models import found_model, found_version, with_version
+from lehr.services.pictures import Pictures
 from lehr.services.regions import labels_in
 from lehr.services.telling import concept_names, known_bundle, telling
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.fetch import Fetcher
 from lehr.serving.predictors import Predictors
-from lehr.store import inputs as input_rows
+from lehr.store import apps as app_rows
 from lehr.store import versions as version_rows
 from lehr.store.blobs import Blobs
 from lehr.store.db import Database
@@ -29,6 +34,35 @@ from lehr.store.times import now
 from lehr.store.versions import ModelVersionRef
 
 MAX_INPUTS = 128
+VIDEO_SECONDS = 300.0
+"""The videos of one request may take this long together; clients wait for the answer all the while."""
+Seen = np.ndarray | LehrError | None
+"""A picture's pixels, or why there are none; None for a video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A trained version that can be asked, and what of its outputs a request wants to hear."""
+
+    model: resources_pb2.Model
+    """With its version."""
+    bundle: Bundle
+    tell: Callable[[np.ndarray], resources_pb2.Data]
+    predictors: Predictors
+
+    @property
+    def image_size(self) -> int:
+        """The shorter side of the pictures that it takes."""
+        return int(self.bundle.preprocessing.image_size)
+
+    def data(self, pictures: Sequence[np.ndarray]) -> list[resources_pb2.Data]:
+        """What is in each picture (uint8 [height, width, 3]), in order. Raises Loading or Busy."""
+        if not pictures:
+            return []
+        found = [self.tell(values) for values in self.predictors.predict(self.bundle.folder, pictures)]
+        for label in (label for data in found for label in labels_in(data)):
+            label.app_id, label.user_id = self.model.app_id, self.model.user_id
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +76,12 @@ class Predict:
     predictors: Predictors
     fetcher: Fetcher
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, "predict"))
+    video_seconds: float = VIDEO_SECONDS
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Reads what inputs show."""
+        return Pictures(db=self.db, blobs=self.blobs, decoders=self.decoders, fetcher=self.fetcher)
 
     def outputs(self, ref: AppRef, request: service_pb2.PostModelOutputsRequest) -> service_pb2.MultiOutputResponse:
         """One output per input, in order. An input that fails has its own status and does not fail the others.
@@ -50,23 +90,40 @@ class Predict:
         """
         if not 1 <= len(request.inputs) <= MAX_INPUTS:
             raise InvalidPrediction(f"A request carries 1 to {MAX_INPUTS} inputs; this one has {len(request.inputs)}.")
-        with self.db.read() as tx:
-            home, model_id = located(tx, ref, request.model_id)
-            model = self._model(tx, home, model_id, located_version(home, model_id, request.version_id))
-            names = concept_names(tx, home, model)
-        version_id = model.model_version.id
-        bundle = known_bundle(self.bundles.folder_of(ModelVersionRef(home, model.id, version_id)))
-        told = telling(bundle, names, model, request.model)
-        side = bundle.preprocessing.image_size
-        pixels = list(self.threads.map(lambda item: self._pixels(ref, item, side), request.inputs))
-        good = [item for item in pixels if isinstance(item, np.ndarray)]
-        values = iter(self.predictors.predict(bundle.folder, good) if good else ())
-        shown = _shown_model(model)
-        outputs = [
-            _failed(shown, item, result) if isinstance(result, LehrError) else _output(shown, item, told(next(values)))
-            for item, result in zip(request.inputs, pixels, strict=True)
-        ]
+        ready = self.ready(ref, ModelVersionRef(ref, request.model_id, request.version_id), request.model)
+        sample_ms = self.sample_ms(ref, request.model, ready.model)
+        seen = list(self.threads.map(lambda item: self._seen(ref, item, ready.image_size), request.inputs))
+        told = iter(ready.data([one for one in seen if isinstance(one, np.ndarray)]))
+        deadline = time.monotonic() + self.video_seconds
+        shown, outputs = _shown_model(ready.model), []
+        for item, one in zip(request.inputs, seen, strict=True):
+            if one is None:
+                found = self._film(ready, ref, item, sample_ms, deadline)
+            else:
+                found = one if isinstance(one, LehrError) else next(told)
+            is_bad = isinstance(found, LehrError)
+            outputs.append(_failed(shown, item, found) if is_bad else _output(shown, item, found))
         return service_pb2.MultiOutputResponse(status=_overall(outputs), outputs=outputs)
+
+    def ready(self, ref: AppRef, wanted: ModelVersionRef, asked: resources_pb2.Model) -> Ready:
+        """The model version named (version "": the newest trained one), told as `asked`'s output_info says.
+
+        `wanted.app` is `ref`, or the app that the caller may use it from; a built-in model is found from anywhere.
+        Raises InvalidPrediction, ModelNotFound, Untrained or Loading.
+        """
+        with self.db.read() as tx:
+            home, model_id = located(tx, wanted.app, wanted.model_id)
+            model = self._model(tx, home, model_id, located_version(home, model_id, wanted.version_id))
+            names = concept_names(tx, home, model)
+        vref = ModelVersionRef(home, model.id, model.model_version.id)
+        bundle = known_bundle(self.bundles.folder_of(vref))
+        return Ready(model=model, bundle=bundle, tell=telling(bundle, names, model, asked), predictors=self.predictors)
+
+    def sample_ms(self, ref: AppRef, asked: resources_pb2.Model, own: resources_pb2.Model) -> int:
+        """Milliseconds between the frames of a video. Raises InvalidPrediction."""
+        with self.db.read() as tx:
+            app = app_rows.get(tx, ref)
+        return sample_ms_of(asked, own, app or resources_pb2.App())
 
     def _model(self, tx: Connection, ref: AppRef, model_id: str, version_id: str) -> resources_pb2.Model:
         """The model with the version given, else with its newest trained one."""
@@ -80,29 +137,29 @@ class Predict:
             )
         return with_version(model, version)
 
-    def _pixels(self, ref: AppRef, item: resources_pb2.Input, image_size: int) -> np.ndarray | LehrError:
+    def _seen(self, ref: AppRef, item: resources_pb2.Input, image_size: int) -> Seen:
+        """What is wrong with an input is its own affair; that the decoders are busy concerns the whole request."""
         try:
-            return self.decoders.decode(self._bytes(ref, item), shorter_side=image_size).pixels
+            if self.pictures.kind(ref, item) == "video":
+                return None
+            return self.pictures.pixels(ref, item, image_size)
+        except Busy:
+            raise
         except LehrError as error:
             return error
 
-    def _bytes(self, ref: AppRef, item: resources_pb2.Input) -> bytes:
-        image = item.data.image
-        if image.base64:
-            return image.base64
-        if image.url:
-            return self.fetcher.fetch(image.url).data
-        if item.id and not item.HasField("data"):
-            return self._stored(ref, item.id)
-        kinds = ", ".join(field.name for field, _ in item.data.ListFields()) or "nothing"
-        raise InvalidPrediction(f"An input needs data.image with base64 or url; this one has {kinds}.")
-
-    def _stored(self, ref: AppRef, input_id: str) -> bytes:
-        with self.db.read() as tx:
-            stored = input_rows.stored(tx, ref, [input_id]).get(input_id)
-        if stored is None or not stored.content_sha:
-            raise DownloadFailed(f"The app has no image under input id {input_id!r}.")
-        return self.blobs.read(stored.content_sha)
+    def _film(
+        self, ready: Ready, ref: AppRef, item: resources_pb2.Input, sample_ms: int, deadline: float
+    ) -> resources_pb2.Data | LehrError:
+        try:
+            parts = self.pictures.frames(
+                ref, item, sample_ms=sample_ms, shorter_side=ready.image_size, max_frames=MAX_FRAMES
+            )
+            return predicted(parts, ready.data, deadline)
+        except Busy:
+            raise
+        except LehrError as error:
+            return error
 
 
 def _shown_model(model: resources_pb2.Model) -> resources_pb2.Model:
@@ -125,8 +182,6 @@ def _shown_model(model: resources_pb2.Model) -> resources_pb2.Model:
 
 
 def _output(model: resources_pb2.Model, item: resources_pb2.Input, data: resources_pb2.Data) -> resources_pb2.Output:
-    for concept in labels_in(data):
-        concept.app_id, concept.user_id = model.app_id, model.user_id
     output = _bare_output(model, item)
     output.status.CopyFrom(status(status_code_pb2.SUCCESS))
     output.data.CopyFrom(data)
@@ -146,6 +201,8 @@ def _bare_output(model: resources_pb2.Model, item: resources_pb2.Input) -> resou
     output.input.id = item.id or new_id()
     if item.data.image.url:
         output.input.data.image.url = item.data.image.url
+    if item.data.video.url:
+        output.input.data.video.url = item.data.video.url
     return output
 
 

@@ -29,6 +29,7 @@ from lehr.services.evaluations import keep_first
 from lehr.services.models import found_model, with_version
 from lehr.services.plans import Plan, inherited, plan_of
 from lehr.services.trained import describe_trained
+from lehr.services.training_contents import Contents
 from lehr.services.training_data import Reader, payload_of, searches_of
 from lehr.services.training_sets import TrainingSet, packed, unpacked
 from lehr.serving.decoders import DecoderPool
@@ -159,8 +160,8 @@ class Training:
         with self.db.read() as tx:
             sha = training_set_rows.get(tx, run.vref)
         if sha is not None:
-            return unpacked(self.blobs.read(sha), self.blobs.read)
-        reader = Reader(db=self.db, blobs=self.blobs)
+            return unpacked(self.blobs.read(sha), Contents(blobs=self.blobs, decoders=self.decoders))
+        reader = Reader(db=self.db, contents=Contents(blobs=self.blobs, decoders=self.decoders))
         concept_ids = plan.concept_ids or reader.all_concepts(plan.source.app)
         if not concept_ids:
             raise TrainingStopped("The model names no concept and the app has none: label some inputs first.")

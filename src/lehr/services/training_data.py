@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from lehr.learn.items import Box
+from lehr.learn.items import Box, OfVideo
 from lehr.learn.items import Item as TrainingItem
 from lehr.protocol import resources_pb2, service_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_value
 from lehr.services.selection import checked_search, selects
+from lehr.services.training_contents import Contents, ReadBytes, name_of
 from lehr.store import concepts as concept_rows
 from lehr.store import datasets
 from lehr.store import items as item_rows
-from lehr.store.blobs import Blobs
 from lehr.store.db import Database
 
 Part = Literal["", "train", "test"]
@@ -28,10 +28,10 @@ TEST_SPLITS = ("test", "val", "validation", "valid")
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """Needs the store and the blobs."""
+    """Needs the store, and a way to the contents."""
 
     db: Database
-    blobs: Blobs
+    contents: Contents
 
     def all_concepts(self, ref: AppRef) -> tuple[str, ...]:
         """The ids of every concept of the app, oldest first."""
@@ -39,49 +39,100 @@ class Reader:
             return tuple(concept.id for concept in concept_rows.page(tx, ref, page=1, per_page=100_000))
 
     def read(self, source: item_rows.Source, searches: Searches) -> Iterator[TrainingItem]:
-        """The items to train on, in the order of their creation, with their part where a search or a label says so."""
+        """The items to train on, in the order of their creation, with their part where a search or a label says so.
+
+        Of a video these are its annotated frames, and its middle where something is said of the whole.
+        """
         with self.db.read() as tx:
             for item in item_rows.stream(tx, source):
                 memberships = datasets.of_input(tx, source.app, item.input_id) if searches else ()
                 part = _part(item, searches, memberships)
-                if part is not None and item.content_sha:
-                    yield self._training_item(item, part)
+                if part is None or not item.content_sha:
+                    continue
+                if item.input.data.HasField("video"):
+                    yield from self._of_video(item, part, is_fixed=TEST in searches)
+                else:
+                    yield self._of_image(item, part)
 
-    def _training_item(self, item: item_rows.Item, part: Part) -> TrainingItem:
-        positives, negatives = labels_of(item)
-        sha = item.content_sha
-        return TrainingItem(
-            id=item.input_id,
-            sha256=sha,
-            read=lambda: self.blobs.read(sha),
-            positives=positives,
-            negatives=negatives,
-            split=part,
-            boxes=boxes_of(item),
-        )
+    def _of_image(self, item: item_rows.Item, part: Part) -> TrainingItem:
+        said = [annotation.data for annotation in item.annotations]
+        return _training_item(item.input_id, item.content_sha, self.contents.picture(item.content_sha), said, part)
+
+    def _of_video(self, item: item_rows.Item, part: Part, *, is_fixed: bool) -> Iterator[TrainingItem]:
+        """`is_fixed`: searches have decided about the part; else a frame's own annotation may."""
+        video, length = item.content_sha, item.input.data.video.video_info.duration_seconds
+        whole = [annotation for annotation in item.annotations if not annotation.data.frames]
+        part = part if is_fixed else _labelled_part(whole)
+        if said := [resources_pb2.Data(concepts=note.data.concepts) for note in whole if note.data.concepts]:
+            yield self._frame(item.input_id, OfVideo(sha256=video, time_ms=round(500 * length)), said, part)
+        for (time_ms, number), notes in _moments(item).items():
+            of_video = OfVideo(sha256=video, time_ms=time_ms, number=number)
+            own = "" if is_fixed else _labelled_part(annotation for annotation, _ in notes)
+            yield self._frame(frame_id(item.input_id, of_video), of_video, [data for _, data in notes], own or part)
+
+    def _frame(self, id_: str, of_video: OfVideo, said: Sequence[resources_pb2.Data], part: Part) -> TrainingItem:
+        made = _training_item(id_, name_of(of_video), self.contents.frame(of_video), said, part)
+        return replace(made, of_video=of_video)
+
+
+def _training_item(
+    id_: str, sha256: str, read: ReadBytes, said: Sequence[resources_pb2.Data], part: Part
+) -> TrainingItem:
+    positives, negatives = labels_told(said)
+    return TrainingItem(
+        id=id_, sha256=sha256, read=read, positives=positives, negatives=negatives, split=part, boxes=boxes_told(said)
+    )
+
+
+def _moments(item: item_rows.Item) -> dict[tuple[int, int], list[tuple[resources_pb2.Annotation, resources_pb2.Data]]]:
+    """(time, number) of each annotated frame → what is said of it, and in which annotation; the number only where no
+    time is given."""
+    moments: dict[tuple[int, int], list[tuple[resources_pb2.Annotation, resources_pb2.Data]]] = {}
+    for annotation in item.annotations:
+        for frame in annotation.data.frames:
+            info = frame.frame_info
+            moment = (info.time, 0 if info.time else info.number)
+            moments.setdefault(moment, []).append((annotation, frame.data))
+    return moments
+
+
+def frame_id(input_id: str, of_video: OfVideo) -> str:
+    """What a frame's item is called: no input's id has an @ in it."""
+    moment = f"frame{of_video.number}" if of_video.number and not of_video.time_ms else f"{of_video.time_ms}ms"
+    return f"{input_id}@{moment}"
 
 
 def labels_of(item: item_rows.Item) -> tuple[frozenset[str], frozenset[str]]:
+    """Concept ids that are true of an input as a whole, and those that are said not to be; see `labels_told`."""
+    return labels_told(annotation.data for annotation in item.annotations)
+
+
+def labels_told(said: Iterable[resources_pb2.Data]) -> tuple[frozenset[str], frozenset[str]]:
     """Concept ids that are true of the whole image, and those that are said not to be: a value from 0.5 up is true.
 
     Regions speak of a part of the image and are left to detectors. A concept said to be both counts as true.
     """
     told: dict[str, bool] = {}
-    for annotation in item.annotations:
-        for concept in annotation.data.concepts:
+    for data in said:
+        for concept in data.concepts:
             told[concept.id] = told.get(concept.id, False) or concept.value >= 0.5
     return frozenset(c for c, true in told.items() if true), frozenset(c for c, true in told.items() if not true)
 
 
 def boxes_of(item: item_rows.Item) -> tuple[Box, ...]:
+    """The boxes of an image; see `boxes_told`."""
+    return boxes_told(annotation.data for annotation in item.annotations)
+
+
+def boxes_told(said: Iterable[resources_pb2.Data]) -> tuple[Box, ...]:
     """The boxes of the image's regions, one per concept that is true there (a value from 0.5 up).
 
     A region that is a polygon counts as the box around it; other regions have no box.
     """
     return tuple(
         Box(concept=concept.id, **dict(zip(("top", "left", "bottom", "right"), sides, strict=True)))
-        for annotation in item.annotations
-        for region in annotation.data.regions
+        for data in said
+        for region in data.regions
         if (sides := _sides(region.region_info))
         for concept in region.data.concepts
         if concept.value >= 0.5
@@ -128,13 +179,13 @@ def _part(item: item_rows.Item, searches: Searches, dataset_ids: Sequence[str]) 
     if TRAIN in searches:
         if not selects(searches[TRAIN], item, dataset_ids):
             return None
-        return "train" if TEST in searches else _labelled_part(item)
-    return "train" if TEST in searches else _labelled_part(item)
+        return "train" if TEST in searches else _labelled_part(item.annotations)
+    return "train" if TEST in searches else _labelled_part(item.annotations)
 
 
-def _labelled_part(item: item_rows.Item) -> Part:
-    """`annotation_info.split` of the item's annotations; "" leaves the choice to the learning library."""
-    for annotation in item.annotations:
+def _labelled_part(annotations: Iterable[resources_pb2.Annotation]) -> Part:
+    """`annotation_info.split` of an item's annotations; "" leaves the choice to the learning library."""
+    for annotation in annotations:
         split = from_value(annotation.annotation_info.fields["split"]) if annotation.HasField("annotation_info") else ""
         if split in TEST_SPLITS:
             return "test"

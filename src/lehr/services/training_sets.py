@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lehr.learn.items import Box, Item
+from lehr.learn.items import Box, Item, OfVideo
+from lehr.services.training_contents import Contents
 
 FORMAT = 1
-Read = Callable[[str], bytes]
-"""From a content's SHA-256 to its bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +35,11 @@ def packed(training_set: TrainingSet) -> bytes:
     return gzip.compress(json.dumps(sheet, separators=(",", ":")).encode(), mtime=0)
 
 
-def unpacked(data: bytes, read: Read) -> TrainingSet:
-    """The inverse of `packed`; `read` fetches contents."""
+def unpacked(data: bytes, contents: Contents) -> TrainingSet:
+    """The inverse of `packed`."""
     sheet = json.loads(gzip.decompress(data))
     assert sheet["format"] == FORMAT, f"a training set of format {sheet['format']}"
-    items = tuple(_item(facts, read) for facts in sheet["items"])
+    items = tuple(_item(facts, contents) for facts in sheet["items"])
     return TrainingSet(concept_ids=tuple(sheet["concepts"]), items=items)
 
 
@@ -54,18 +52,20 @@ def _facts(item: Item) -> dict[str, Any]:
         "negatives": sorted(item.negatives),
         "split": item.split,
         "boxes": [asdict(box) for box in item.boxes],
+        "of_video": asdict(item.of_video) if item.of_video else None,
     }
     return {name: value for name, value in facts.items() if value}
 
 
-def _item(facts: dict[str, Any], read: Read) -> Item:
-    sha = facts["sha256"]
+def _item(facts: dict[str, Any], contents: Contents) -> Item:
+    of_video = OfVideo(**facts["of_video"]) if "of_video" in facts else None
     return Item(
         id=facts["id"],
-        sha256=sha,
-        read=lambda: read(sha),
+        sha256=facts["sha256"],
+        read=contents.frame(of_video) if of_video else contents.picture(facts["sha256"]),
         positives=frozenset(facts.get("positives", ())),
         negatives=frozenset(facts.get("negatives", ())),
         split=facts.get("split", ""),
         boxes=tuple(Box(**box) for box in facts.get("boxes", ())),
+        of_video=of_video,
     )

@@ -125,7 +125,8 @@ def send_frames(sock: socket.socket, order: dict[str, Any], data: bytes, limits:
     """The sampled frames of a video, batch by batch; the caller's reading sets the pace."""
     from lehr.learn.data import film
 
-    shown = film.sampled(data, order["sample_ms"], shorter_side=order["shorter_side"], limits=limits)
+    wanted = {name: order[name] for name in ("shorter_side", "max_frames")}
+    shown = film.sampled(data, order["sample_ms"], **wanted, limits=limits)
     for batch in _batches(shown):
         wire.send(sock, {"frames": [_told(frame) for frame in batch]}, *(frame.pixels for frame in batch))
     wire.send(sock, {"frames": [], "end": True})

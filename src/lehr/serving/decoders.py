@@ -93,13 +93,13 @@ class DecoderPool:
         return next(_frames([reply], body))
 
     def frames(
-        self, data: bytes, sample_ms: int, *, shorter_side: int | None = None
+        self, data: bytes, sample_ms: int, *, shorter_side: int | None = None, max_frames: int | None = None
     ) -> Generator[list[VideoFrame], None, None]:
         """A frame per `sample_ms`, as `lehr.learn.data.film.sampled` chooses them, some at a time; close it when done.
 
         No more than a few MiB of frames are in memory at once, here and there. Raises UndecodableImage, TooLarge, Busy.
         """
-        order = {"op": "frames", "sample_ms": sample_ms, "shorter_side": shorter_side}
+        order = {"op": "frames", "sample_ms": sample_ms, "shorter_side": shorter_side, "max_frames": max_frames}
         max_bytes = BATCH_BYTES + self._frame_bytes(shorter_side)
         with self._film(data) as decoder, contextlib.closing(decoder.ask_many(order, data, max_bytes)) as answers:
             try:

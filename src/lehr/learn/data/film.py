@@ -7,6 +7,7 @@ packets are passed over, as players do; a file without one good frame is refused
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,15 +65,20 @@ def sampled(
     sample_ms: int,
     *,
     shorter_side: int | None = None,
+    max_frames: int | None = None,
     limits: VideoLimits = DEFAULT_VIDEO_LIMITS,
 ) -> Iterator[VideoFrame]:
     """One frame per `sample_ms` milliseconds, of the middle of each interval; at least one.
 
-    The last interval counts where its middle is still within the video. Raises UndecodableImage or TooLarge.
+    The last interval counts where its middle is still within the video. Raises UndecodableImage or TooLarge, the latter
+    also for more than `max_frames`: before anything is decoded where the header says how long the video is.
     """
     with Film(data, limits) as film:
+        most = max_frames or limits.max_frames
+        _check_number(film.told_ms, sample_ms, most)
         moments = _sparse(film, sample_ms) if sample_ms >= SPARSE_MS else _dense(film, sample_ms)
         for index, (time_ms, shown) in enumerate(moments):
+            _check_number(time_ms, sample_ms, most)
             yield shown.told(index, time_ms, shorter_side)
 
 
@@ -183,6 +189,11 @@ class Film:
             frame_count=count,
             duration_seconds=seconds,
         )
+
+    @property
+    def told_ms(self) -> float:
+        """Playing time in milliseconds as the header tells it; 0 where it does not."""
+        return 1000 * _seconds(self._stream, self._container)
 
     def _counted(self) -> tuple[int, float]:
         """Frames, and the end of the last one in milliseconds, from the packets alone."""
@@ -344,6 +355,14 @@ def _sparse(film: Film, sample_ms: int) -> Iterator[tuple[int, Shown]]:
     while (time_ms := sample_time(index, sample_ms)) < end_ms:
         yield time_ms, film.at(time_ms)
         index += 1
+
+
+def _check_number(length_ms: float, sample_ms: int, most: int) -> None:
+    if length_ms // sample_ms > most:
+        raise TooLarge(
+            f"A frame every {sample_ms:,} ms would be more than {most:,} frames, the most of one video at once. Raise "
+            f"sample_ms to {math.ceil(length_ms / most):,} or more, or send the video in parts."
+        )
 
 
 def _film_in(container: InputContainer, format_: str) -> VideoStream:
