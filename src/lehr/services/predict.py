@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,7 +59,11 @@ class Ready:
         """What is in each picture (uint8 [height, width, 3]), in order. Raises Loading or Busy."""
         if not pictures:
             return []
-        found = [self.tell(values) for values in self.predictors.predict(self.bundle.folder, pictures)]
+        return self.told(self.predictors.predict(self.bundle.folder, pictures))
+
+    def told(self, outputs: Iterable[np.ndarray]) -> list[resources_pb2.Data]:
+        """What the model's outputs say, one of each picture."""
+        found = [self.tell(values) for values in outputs]
         for label in (label for data in found for label in labels_in(data)):
             label.app_id, label.user_id = self.model.app_id, self.model.user_id
         return found
