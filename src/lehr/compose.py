@@ -32,6 +32,7 @@ from lehr.services.apps import Apps
 from lehr.services.built_in import BuiltIn
 from lehr.services.built_in_bundles import BuiltInBundles
 from lehr.services.bundles import Bundles
+from lehr.services.entry import Entry
 from lehr.services.evaluating import Evaluating
 from lehr.services.exporting import Exporting
 from lehr.services.exports import Exports
@@ -125,10 +126,10 @@ def _door(
     with store.db.write() as tx:
         signer = Signer(secret=secrets.shared(tx, "signing"))
     sessions = Sessions(db=store.db)
-    apps = Apps(db=store.db, queue=store.queue)
+    entry = Entry(db=store.db, apps=Apps(db=store.db, queue=store.queue))
     door = Door(
         authenticate=lambda token: _caller(sessions, token),
-        enter=lambda rpc, caller, user_id, app: apps.admit(rpc, caller.user_id, user_id, app),
+        enter=lambda rpc, caller, user_id, app, request: entry.admit(rpc, caller.user_id, user_id, app, request),
         implementations=implementations(
             Parts(settings=settings, store=store, predictors=predictors, decoders=decoders, signer=signer)
         ),

@@ -15,7 +15,9 @@ from lehr.api.rpcs.datasets import DatasetRpcs
 from lehr.api.rpcs.estimates import EstimateRpcs
 from lehr.api.rpcs.evaluations import EvaluationRpcs
 from lehr.api.rpcs.inputs import InputRpcs
+from lehr.api.rpcs.model_details import ModelDetailRpcs
 from lehr.api.rpcs.model_exports import ModelExportRpcs
+from lehr.api.rpcs.model_streams import ModelStreamRpcs
 from lehr.api.rpcs.models import ModelRpcs
 from lehr.api.rpcs.searches import SearchRpcs
 from lehr.api.rpcs.statuses import StatusRpcs
@@ -35,10 +37,15 @@ from lehr.services.exports import Exports
 from lehr.services.extractions import Extractions
 from lehr.services.inputs import Inputs
 from lehr.services.keys import Keys
+from lehr.services.model_ids import ModelIds
+from lehr.services.model_inputs import ModelInputs
+from lehr.services.model_references import ModelReferences
+from lehr.services.model_tags import ModelTags
 from lehr.services.models import Models
 from lehr.services.neighbours import Neighbours
 from lehr.services.predict import Predict
 from lehr.services.probes import Probes
+from lehr.services.publications import Publications
 from lehr.services.ranks import Ranks
 from lehr.services.saved_searches import SavedSearches
 from lehr.services.searches import Searches
@@ -137,10 +144,24 @@ def _learning(parts: Parts) -> list[object]:
     orders = Orders(db=db, queue=queue)
     return [
         ModelRpcs(models=models, orders=orders, predict=parts.predict, signer=parts.signer),
+        _details(parts, models),
+        ModelStreamRpcs(predict=parts.predict),
         ModelExportRpcs(exports=Exports(db=db, queue=queue), signer=parts.signer),
         EstimateRpcs(estimates=_estimates(parts)),
         EvaluationRpcs(evaluations=Evaluations(db=db, blobs=parts.store.blobs, queue=queue)),
     ]
+
+
+def _details(parts: Parts, models: Models) -> ModelDetailRpcs:
+    db = parts.store.db
+    return ModelDetailRpcs(
+        models=models,
+        tags=ModelTags(db=db),
+        ids=ModelIds(db=db, queue=parts.store.queue),
+        inputs=ModelInputs(db=db),
+        references=ModelReferences(db=db),
+        publications=Publications(db=db),
+    )
 
 
 def _estimates(parts: Parts) -> Estimates:

@@ -85,7 +85,7 @@ def test_ids_that_are_none_are_refused_with_a_sentence(door, user, app):
 
 
 def test_what_the_caller_may_not_see_answers_as_if_it_did_not_exist(kit, nouns):
-    def enter(rpc, caller, user_id, app):
+    def enter(rpc, caller, user_id, app, request):
         if user_id != caller.user_id:
             raise NotFound(f"User {user_id!r} does not exist.")
 

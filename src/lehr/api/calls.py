@@ -42,6 +42,11 @@ class Call:
     """Where the client reached us, without a slash at the end: `http://127.0.0.1:8080`."""
     req_id: str
 
+    @property
+    def is_confined(self) -> bool:
+        """Whether other apps of this app's owner are out of reach: with a key of one app, and for a collaborator."""
+        return self.caller.app is not None or (self.app is not None and self.app.user_id != self.caller.user_id)
+
     def needed_app(self) -> AppRef:
         """The app, or InvalidRequest where the request names none and the key belongs to none."""
         if self.app is None:

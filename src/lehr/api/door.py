@@ -27,7 +27,7 @@ from lehr.protocol.statuses import describe, http_status, status
 log = logging.getLogger("lehr.door")
 
 Authenticate = Callable[[str], Caller]
-Enter = Callable[[str, Caller, str, AppRef | None], None]
+Enter = Callable[[str, Caller, str, AppRef | None, Message], None]
 Implementation = Callable[[Call, Any], Any]
 
 
@@ -53,15 +53,15 @@ class Door:
         self,
         *,
         authenticate: Authenticate,
-        enter: Enter = lambda rpc, caller, user_id, app: None,
+        enter: Enter = lambda rpc, caller, user_id, app, request: None,
         implementations: Sequence[object],
         may_lack: frozenset[str] = frozenset(),
         meter: Meter | None = None,
     ) -> None:
         """Raises ValueError when an RPC in scope has no implementation (and is not in `may_lack`), or has two.
 
-        `enter(rpc, caller, user_id, app)` raises NotFound where the caller may not see the user or app that a call
-        names, and MissingScope where that RPC may not be called there.
+        `enter(rpc, caller, user_id, app, request)` raises NotFound where the caller may not see the user or app that a
+        call names, and MissingScope where that RPC may not be called there.
         """
         self.meter = meter or Meter()
         self._authenticate = authenticate
@@ -93,6 +93,10 @@ class Door:
         except Exception as error:
             return self._refused(visit, error)
         return self._finished(visit, response)
+
+    def call_of(self, rpc: Rpc, request: Message, envelope: Envelope) -> Call:
+        """Who calls, and about what: for a route that stands beside an RPC. Raises what that would answer."""
+        return self._call(_Visit(rpc=rpc, envelope=envelope, caller=None, started=time.perf_counter()), request)
 
     def refuse(self, rpc: Rpc, envelope: Envelope, error: Exception) -> Message:
         """The answer to a call that a face could not even read."""
@@ -134,7 +138,7 @@ class Door:
         caller = visit.caller or self.admit(visit.rpc, visit.envelope)
         user_id, app = addressed(request, caller)
         if visit.rpc.needs_key:
-            self._enter(visit.rpc.name, caller, user_id, app)
+            self._enter(visit.rpc.name, caller, user_id, app, request)
         visit.call = Call(
             caller=caller, app=app, user_id=user_id, base_url=visit.envelope.base_url, req_id=visit.envelope.req_id
         )

@@ -18,6 +18,11 @@ from lehr.protocol.tiers import TIER_A, TIER_B
 
 SERVICE = "clarifai.api.V2"
 ALL_SCOPES = "All"
+UNSTATED = {
+    name: frozenset({"Models_Add"})
+    for name in ("PatchModelToolkits", "PatchModelUseCases", "PatchModelLanguages", "PatchModelCheckConsents")
+}
+"""Scopes that an RPC needs beyond those it states: a key that may only look changes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,8 @@ def _rpc(method: Any) -> Rpc:
         server_streaming=method.server_streaming,
         needs_key=auth != "NoAuth",
         takes_app_key=auth in ("NoAuth", "KeyAuth"),
-        scopes=frozenset(scope_names[number].name for number in _option(options, "cl_depending_scopes", ())),
+        scopes=frozenset(scope_names[number].name for number in _option(options, "cl_depending_scopes", ()))
+        | UNSTATED.get(method.name, frozenset()),
     )
 
 
@@ -119,6 +125,12 @@ def with_implied(scopes: Iterable[str]) -> frozenset[str]:
 
 
 def missing_scopes(rpc: Rpc, held: Iterable[str]) -> frozenset[str]:
-    """What a key with the scopes `held` lacks to call the RPC; empty: it may."""
+    """What a key with the scopes `held` lacks to call the RPC; empty: it may.
+
+    `held` may also have endpoints, which are gRPC paths: one that is named needs no scopes.
+    """
+    held = frozenset(held)
+    if rpc.path in held:
+        return frozenset()
     granted = with_implied(held)
     return frozenset() if ALL_SCOPES in granted else rpc.scopes - granted

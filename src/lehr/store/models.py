@@ -33,12 +33,16 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFilter:
-    """Which models; an empty field means any. `query` is looked for in ids and names, whatever the case."""
+    """Which models; an empty field means any. `query` is looked for in ids and names, whatever the case.
+
+    `pattern` is all of an id or name, whatever the case, where `*` stands for anything.
+    """
 
     model_type_id: str = ""
     name: str = ""
     trained_only: bool = False
     query: str = ""
+    pattern: str = ""
 
 
 def _columns(model: resources_pb2.Model) -> dict[str, Any]:
@@ -87,11 +91,19 @@ def _matches(filters: ModelFilter) -> list[ColumnElement[bool]]:
         where.append(
             or_(*(func.lower(column).contains(words, autoescape=True) for column in (table.c.id, table.c.name)))
         )
+    if filters.pattern:
+        where.append(_is_like(filters.pattern.lower()))
     if filters.trained_only:
         versions = model_versions.c
         trained = versions.status_code == status_code_pb2.MODEL_TRAINED
         where.append(exists().where(versions.model_key == table.c.key, trained))
     return where
+
+
+def _is_like(pattern: str) -> ColumnElement[bool]:
+    literal = pattern.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    wanted = literal.replace("*", "%")
+    return or_(*(func.lower(column).like(wanted, escape="/") for column in (table.c.id, table.c.name)))
 
 
 def page(

@@ -24,7 +24,7 @@ class EvaluationRpcs:
     ) -> service_pb2.MultiEvalMetricsResponse:
         """Puts evaluations of any models of the app into the queue."""
         made = self.evaluations.request(
-            call.needed_app(), request.eval_metrics, is_confined=call.caller.app is not None
+            call.needed_app(), request.eval_metrics, is_confined=call.is_confined
         )
         return service_pb2.MultiEvalMetricsResponse(eval_metrics=made)
 
@@ -33,7 +33,7 @@ class EvaluationRpcs:
     ) -> service_pb2.MultiEvalMetricsResponse:
         """Puts evaluations of one version into the queue."""
         orders = [_of_version(order, request) for order in request.eval_metrics or [resources_pb2.EvalMetrics()]]
-        made = self.evaluations.request(call.needed_app(), orders, is_confined=call.caller.app is not None)
+        made = self.evaluations.request(call.needed_app(), orders, is_confined=call.is_confined)
         return service_pb2.MultiEvalMetricsResponse(eval_metrics=made)
 
     def GetEvaluation(
@@ -56,14 +56,11 @@ class EvaluationRpcs:
         self, call: Call, request: service_pb2.ListEvaluationsRequest
     ) -> service_pb2.MultiEvalMetricsResponse:
         """The evaluations of an app, or of all the user's apps where none is named; newest first."""
-        if request.concept_ids:
-            raise InvalidRequest(
-                "concept_ids filters no evaluations here; model_type_id, eval_dataset_ids and train_dataset_ids do."
-            )
         filters = EvaluationFilter(
             model_type_id=request.model_type_id,
             eval_dataset_ids=tuple(request.eval_dataset_ids),
             train_dataset_ids=tuple(request.train_dataset_ids),
+            concept_ids=tuple(request.concept_ids),
             with_failed=request.show_failed_metrics,
         )
         page = paging(request.page, request.per_page)

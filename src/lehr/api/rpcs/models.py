@@ -153,7 +153,7 @@ class ModelRpcs:
 
     def _add_log(self, call: Call, model_id: str, version: resources_pb2.ModelVersion) -> None:
         """The address of the training log, readable without a key because it is signed and expires."""
-        if version.status.code == status_code_pb2.MODEL_UNTRAINED:
-            return
+        if version.status.code == status_code_pb2.MODEL_UNTRAINED or call.caller.user_id != version.user_id:
+            return  # a log names inputs: it is the owner's, however public the version
         path = f"/logs/users/{version.user_id}/apps/{version.app_id}/models/{model_id}/versions/{version.id}"
         version.train_log = call.base_url + self.signer.signed(path)

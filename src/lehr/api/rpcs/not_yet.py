@@ -7,10 +7,6 @@ NOT_YET: frozenset[str] = frozenset(
     """
     PostWorkflows GetWorkflow ListWorkflows PatchWorkflows DeleteWorkflow DeleteWorkflows PostWorkflowResults
     ListWorkflowVersions GetWorkflowVersion
-    GenerateModelOutputs StreamModelOutputs
-    PostModelsSearches PatchModelIds ListModelInputs ListModelReferences PatchModelToolkits PatchModelUseCases
-    PatchModelLanguages PatchModelCheckConsents GetModelVersionInputExample ListModelVersionInputExamples
-    PostModelVersionsPublish PostModelVersionsUnPublish
     PutDatasetVersionExports
     ListDatasetVersionMetricsGroups DeleteWorkflowVersions PatchWorkflowVersions
     PatchWorkflowIds PostWorkflowVersionsPublish PostWorkflowVersionsUnPublish ListConceptRelations
