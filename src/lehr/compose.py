@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lehr import templates
+from lehr.api.base_workflows import BaseWorkflowRoutes
 from lehr.api.calls import Caller
 from lehr.api.door import Door
 from lehr.api.files import Files
@@ -43,6 +44,7 @@ from lehr.services.ingest import Ingest
 from lehr.services.keys import Keys
 from lehr.services.media import HostedMedia
 from lehr.services.probes import ProbeOrder
+from lehr.services.reindex import BaseWorkflows
 from lehr.services.sessions import Sessions
 from lehr.services.signing import Signer
 from lehr.services.training import Training
@@ -95,7 +97,8 @@ def serve(settings: Settings) -> int:
     with tempfile.TemporaryDirectory(prefix="lehr-") as sockets:
         door, files = _door(settings, store, predictors, crew, decoders)
         room, socket = Room(), Path(sockets) / "grpc"
-        app = rest_app(door=door, routes=files.routes(), room=room)
+        bases = BaseWorkflowRoutes(door=door, bases=BaseWorkflows(db=store.db, queue=store.queue))
+        app = rest_app(door=door, routes=[*files.routes(), *bases.routes()], room=room)
         site = Site(door=door, sessions=Sessions(db=store.db), api=app)
         front = _front(settings, site, socket)
         # Only now that the port is ours: the token is shown once, and a start that fails shows nothing.
