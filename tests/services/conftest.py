@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from index_shop import Shop
 from PIL import Image
+from small_embedder import make_base, publish, write_embedder
 
 from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
+from lehr.serving.decoders import DecoderPool
+from lehr.serving.predictors import Predictors
 from lehr.store import apps, users
 from lehr.store.blobs import LocalBlobs
 from lehr.store.db import Database
+from lehr.store.versions import ModelVersionRef
 
 
 @pytest.fixture
@@ -59,3 +64,30 @@ def picture(width: int = 40, height: int = 30, seed: int = 0, kind: str = "PNG")
 @pytest.fixture(name="picture")
 def picture_fixture():
     return picture
+
+
+@pytest.fixture(scope="session")
+def machines() -> Iterator[tuple[DecoderPool, Predictors]]:
+    """A decoder process and a predictor process, started when first needed."""
+    with DecoderPool(1) as decoders, Predictors(1) as predictors:
+        yield decoders, predictors
+
+
+@pytest.fixture(scope="session")
+def embedder_folder(tmp_path_factory) -> Path:
+    return write_embedder(tmp_path_factory.mktemp("embedder") / "bundle")
+
+
+@pytest.fixture
+def bare_shop(db, blobs, queue, machines, tmp_path, ref) -> Shop:
+    """The services of one app that embeds nothing."""
+    return Shop(db=db, blobs=blobs, queue=queue, machines=machines, home=tmp_path, ref=ref)
+
+
+@pytest.fixture
+def shop(bare_shop, embedder_folder) -> Shop:
+    """The services of one app that embeds by colour."""
+    shop = bare_shop
+    vref = publish(shop.db, shop.bundles, embedder_folder, ModelVersionRef(shop.ref, "colours", "first"))
+    make_base(shop.db, shop.ref, vref, "by-colour")
+    return shop

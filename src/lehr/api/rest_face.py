@@ -58,7 +58,7 @@ def rest_app(*, door: Door, routes: Sequence[BaseRoute] = (), room: Room | None 
 async def answer_json(request: Request, rpc_name: str, message: Message) -> Response:
     """For a hand-written route that ends in an RPC: the door's answer to `message`, in the dialect."""
     face: RestFace = request.app.state.rest_face
-    envelope = _envelope(request)
+    envelope = envelope_of(request)
     rpc = RPCS[rpc_name]
     return _json_response(await face.in_thread(face.door.answer, rpc, message, envelope))
 
@@ -94,7 +94,7 @@ class RestFace:
         if found is None:
             return _no_route(request, self._routes.methods(segments))
         route, values = found
-        envelope = _envelope(request)
+        envelope = envelope_of(request)
         body = Body(request, self._room)
         try:
             async with body:
@@ -166,7 +166,8 @@ def _pairs(query: str) -> list[tuple[str, str]]:
         raise BadFormat(f"the query string cannot be read: {error}") from error
 
 
-def _envelope(request: Request) -> Envelope:
+def envelope_of(request: Request) -> Envelope:
+    """What a request says beside its message."""
     headers = request.headers
     session = headers.get("x-clarifai-session-token", "")
     return Envelope(

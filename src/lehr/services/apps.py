@@ -12,8 +12,10 @@ from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import PUBLIC_APP, AppRef, checked_id, new_id
 from lehr.protocol.patch import patched
+from lehr.services.base_dependents import refuse_app_in_use
 from lehr.services.built_in_catalogue import BY_WORKFLOW_ID, EMPTY
 from lehr.services.paging import Paging
+from lehr.services.reindex import begin, named_anew
 from lehr.store import apps as app_rows
 from lehr.store import workflows as workflow_rows
 from lehr.store.db import Database
@@ -77,8 +79,13 @@ class Apps:
         with self.db.read() as tx:
             return app_rows.page(tx, user_id, page=paging.page, per_page=paging.per_page, name=name)
 
-    def patch(self, user_id: str, changes: Sequence[resources_pb2.App], action: str) -> list[resources_pb2.App]:
-        """Changes names, descriptions, metadata, sample_ms or default workflow; ids and owners stay."""
+    def patch(
+        self, user_id: str, changes: Sequence[resources_pb2.App], action: str, *, reindex: bool = False
+    ) -> list[resources_pb2.App]:
+        """Changes names, descriptions, metadata, sample_ms or default workflow; ids and owners stay.
+
+        `reindex`: the index is built on the default workflow's embedder; without, it stays on the one that it has.
+        """
         if (action or "overwrite") not in ACTIONS:
             raise InvalidRequest(f"Apps are patched with {' or '.join(ACTIONS)}, not with {action!r}.")
         done = []
@@ -88,13 +95,18 @@ class Apps:
                 app = patched(stored, change, action or "overwrite")
                 app.id, app.user_id = stored.id, stored.user_id
                 app.created_at.CopyFrom(stored.created_at)
+                ref = AppRef(app.user_id, app.id)
+                named_anew(tx, ref, app, change)
                 app_rows.update(tx, app)
+                if reindex:
+                    begin(tx, self.queue, ref)
                 done.append(app)
         return done
 
     def delete(self, ref: AppRef) -> None:
         """Removes the app with everything in it and stops its jobs."""
         with self.db.write() as tx:
+            refuse_app_in_use(tx, ref)
             self.queue.cancel_under(tx, f"{ref.user_id}/{ref.app_id}/")
             if not app_rows.delete(tx, ref):
                 raise NotFound(f"App {ref.app_id!r} does not exist.")

@@ -76,9 +76,8 @@ def _note(version: resources_pb2.ModelVersion, before: ModelVersionRef, after: M
 
 def refuse_if_in_use(tx: Connection, ref: AppRef, model_id: str, version_id: str = "") -> None:
     """Raises InvalidModel where an app's index lives on this model (this version), naming the app and what to do."""
-    prefix = f"{ref.user_id}/{ref.app_id}/{model_id}/{version_id}"
-    for app, generation in rows.built_on(tx, prefix):
-        if generation.state not in LIVE:
+    for app, generation in rows.built_on(tx, f"{ref.user_id}/{ref.app_id}/{model_id}/"):
+        if generation.state not in LIVE or version_id not in ("", generation.embedder.version_id):
             continue
         what = f"version {generation.embedder.version_id!r} of model {model_id!r}"
         raise InvalidModel(

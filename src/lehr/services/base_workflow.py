@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import PUBLIC_APP, AppRef
+from lehr.services.located import version_of
 from lehr.store import apps as app_rows
 from lehr.store import models as model_rows
 from lehr.store import versions as version_rows
@@ -61,16 +62,14 @@ def embedder_in(tx: Connection, owner: AppRef, workflow: resources_pb2.Workflow)
 
 
 def _embedder(tx: Connection, owner: AppRef, named: resources_pb2.Model) -> ModelVersionRef | None:
-    app = AppRef(named.user_id or owner.user_id, named.app_id or owner.app_id)
-    model = model_rows.get(tx, app, named.id)
+    vref = version_of(tx, owner, named)
+    model = model_rows.get(tx, vref.app, vref.model_id)
     if model is None or model.model_type_id not in EMBEDDERS:
         return None
-    version_id = named.model_version.id
-    if not version_id:
-        newest = version_rows.latest_trained(tx, app, [named.id]).get(named.id)
-        version_id = newest.id if newest else ""
-    vref = ModelVersionRef(app, named.id, version_id)
-    return vref if version_id and version_rows.get(tx, vref) is not None else None
+    if not vref.version_id:
+        newest = version_rows.latest_trained(tx, vref.app, [vref.model_id]).get(vref.model_id)
+        vref = ModelVersionRef(vref.app, vref.model_id, newest.id if newest else "")
+    return vref if vref.version_id and version_rows.get(tx, vref) is not None else None
 
 
 def in_order(nodes: list[resources_pb2.WorkflowNode]) -> Iterator[resources_pb2.WorkflowNode]:

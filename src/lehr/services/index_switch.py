@@ -77,7 +77,7 @@ def _take_over(tx: Connection, ref: AppRef, generation: Generation, report: str)
     """The one before is kept until the next re-index, so that it can be taken back; those before it are dropped."""
     for other in rows.of_app(tx, ref):
         if other.state is State.KEPT:
-            rows.drop(tx, other.key)
+            rows.set_state(tx, other.key, State.DROPPED)
         elif other.state is State.SERVING:
             rows.set_state(tx, other.key, State.KEPT)
             base_dependents.tell(tx, ref, other.embedder, generation.embedder)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from lehr.errors import LehrError, ModelNotFound, Untrained
+from lehr.errors import LehrError, Loading, ModelNotFound, Untrained
 from lehr.jobs.queue import Job, Queue, State
 from lehr.jobs.retry import sentence
 from lehr.learn.bundle import read_bundle
@@ -44,6 +44,7 @@ ROUND_SECONDS = 0.5
 """Outcomes of this long go into one transaction."""
 PAGE = 256
 FILL = 2000
+CLEAR = 2000
 NOT_READY_SECONDS = 3.0
 WATCH_SECONDS = 2.0
 AFTER_FAILURE_MS = 600_000
@@ -96,12 +97,14 @@ class Indexing:
         deadline = time.monotonic() + self.slice_seconds
         delay = 0.0
         for generation in self._living(ref):
+            self.queue.beat(job)
             try:
                 self._work_on(job, ref, generation, deadline)
-            except Untrained as error:  # built-in ones are made after the first start
+            except (Untrained, Loading) as error:  # built-in ones are made when first needed
                 self._check_exists(generation)
                 log.info("generation %d of %s waits: %s", generation.number, job.subject, error.details)
                 delay = NOT_READY_SECONDS
+        self._clear(job, ref, deadline)
         self._end(job, ref, delay)
 
     def failed(self, tx: Connection, job: Job, error: Exception) -> None:
@@ -194,6 +197,14 @@ class Indexing:
             with self.db.write() as tx:
                 self.queue.progressed(tx, job)
                 backlog.settle(tx, generation.key, settled)
+
+    def _clear(self, job: Job, ref: AppRef, deadline: float) -> None:
+        """Deletes the vectors of dropped generations, some at a time: others write in between."""
+        while time.monotonic() < deadline:
+            with self.db.write() as tx:
+                self.queue.fence(tx, job)
+                if not rows.clear_dropped(tx, ref, limit=CLEAR):
+                    return
 
     def _end(self, job: Job, ref: AppRef, delay: float) -> None:
         """Finishes the job; where there is more to do, behind another one in the queue."""

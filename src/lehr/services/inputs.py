@@ -16,7 +16,7 @@ from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2, status_code_pb2, status_pb2
 from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.patch import MERGE, checked_action, patched
-from lehr.services import add_jobs, admission, ingest
+from lehr.services import add_jobs, admission, index_state, ingest
 from lehr.services.admission import Candidate
 from lehr.services.batches import chunks, overall
 from lehr.services.concepts import ensure_concepts, rename_labels
@@ -139,7 +139,27 @@ class Inputs:
             raise InvalidInput(f"A list can be asked for at most {MAX_PER_PAGE} ids; this request names {len(ids)}.")
         filters = input_rows.InputFilter(ids=tuple(ids), statuses=(status_code,) if status_code else ())
         with self.db.read() as tx:
-            found = input_rows.page(tx, ref, page=paging.page, per_page=paging.per_page, filters=filters)
+            if status_code in index_state.STATES and not ids:
+                found = index_state.listed(tx, self.queue, ref, status_code, paging)
+            else:
+                found = input_rows.page(tx, ref, page=paging.page, per_page=paging.per_page, filters=filters)
+            rename_labels(tx, ref, [label for each in found for label in each.data.concepts])
+        return found
+
+    def stream(
+        self, ref: AppRef, last_id: str, limit: int, *, by_id: bool = False, descending: bool = False
+    ) -> list[resources_pb2.Input]:
+        """Up to `limit` inputs behind the one called `last_id`: as fast at the end of the app as at its beginning.
+
+        Raises NotFound where the order is that of arrival and the last one is gone.
+        """
+        with self.db.read() as tx:
+            found = input_rows.stream(tx, ref, last_id=last_id, limit=limit, by_id=by_id, descending=descending)
+            if found is None:
+                raise NotFound(
+                    f"There is no input {last_id!r} to go on from; it may have been deleted. Set order_by_id to go on "
+                    "from any id, or begin again without last_id."
+                )
             rename_labels(tx, ref, [label for each in found for label in each.data.concepts])
         return found
 
@@ -182,14 +202,17 @@ class Inputs:
             raise _missing(ref, input_id)
 
     def count(self, ref: AppRef) -> resources_pb2.InputCount:
-        """How many inputs are processed, waiting, being processed or failed."""
+        """How many inputs are processed, waiting, being processed or failed; and the same of their vectors."""
         with self.db.read() as tx:
             counts = input_rows.status_counts(tx, ref)
-        processed = counts.pop(status_code_pb2.INPUT_DOWNLOAD_SUCCESS, 0)
-        waiting, working = (counts.pop(code, 0) for code in PENDING)
-        return resources_pb2.InputCount(
-            processed=processed, to_process=waiting, processing=working, errors=sum(counts.values())
-        )
+            processed = counts.pop(status_code_pb2.INPUT_DOWNLOAD_SUCCESS, 0)
+            waiting, working = (counts.pop(code, 0) for code in PENDING)
+            errors = sum(counts.values())
+            told = resources_pb2.InputCount(
+                processed=processed, to_process=waiting, processing=working, errors=errors
+            )
+            index_state.count(tx, self.queue, ref, told)
+        return told
 
 
 def _judged(tx: Connection, ref: AppRef, candidates: Sequence[Candidate], *, with_suffixes: bool) -> list[Candidate]:

@@ -14,6 +14,7 @@ from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.patch import patched
 from lehr.protocol.statuses import status
 from lehr.services import model_types
+from lehr.services.base_dependents import refuse_if_in_use
 from lehr.services.concepts import ensure_concepts
 from lehr.services.located import located, located_version
 from lehr.services.paging import Paging
@@ -101,6 +102,7 @@ class Models:
                 all_of_them = model_rows.count(tx, ref, ModelFilter()) or 1
                 ids = [m.id for m in model_rows.page(tx, ref, page=1, per_page=all_of_them, filters=ModelFilter())]
             for model_id in ids:
+                refuse_if_in_use(tx, ref, model_id)
                 self.queue.cancel_under(tx, f"{ref.user_id}/{ref.app_id}/{model_id}/")
             gone = model_rows.delete(tx, ref, ids)
         if len(ids) == 1 and not gone:
@@ -140,6 +142,7 @@ class Models:
         """Deletes a version; one that is queued or training is cancelled by that. Raises ModelNotFound."""
         with self.db.write() as tx:
             found_version(tx, ref, model_id, version_id)
+            refuse_if_in_use(tx, ref, model_id, version_id)
             vref = ModelVersionRef(ref, model_id, version_id)
             self.queue.cancel(tx, str(vref))
             version_rows.delete(tx, vref)

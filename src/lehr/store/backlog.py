@@ -16,7 +16,7 @@ from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
 from lehr.store import embeddings as rows
 from lehr.store.embeddings import LIVE, Generation, State, Vector
-from lehr.store.rows import app_key
+from lehr.store.rows import app_key, paged
 from lehr.store.tables import apps, backlog, embeddings, generations, input_annotations, inputs
 
 __all__ = [
@@ -29,10 +29,12 @@ __all__ = [
     "fill",
     "give_up",
     "in_state",
+    "indexed",
     "note_annotations",
     "settle",
     "subjects",
     "sweep",
+    "try_again",
     "waiting",
     "with_work",
 ]
@@ -135,14 +137,16 @@ def has_regions(message: resources_pb2.Annotation) -> bool:
 
 
 def with_work(tx: Connection, *, of: AppRef | None = None) -> list[AppRef]:
-    """Apps with a live generation that is not complete: something waits, or it is not filled, or it could take over.
+    """Apps with a live generation that is not complete (something waits, or could take over), or with dropped vectors.
 
     `of`: that app, or none.
     """
     waits = exists().where(backlog.c.generation_key == generations.c.key, _WAITS)
+    stale = exists().where(embeddings.c.generation_key == generations.c.key)
     undone = waits | (generations.c.is_filled == 0) | (generations.c.state == State.BUILDING)
     query = select(apps.c.user_id, apps.c.id).join(generations, generations.c.app_key == apps.c.key)
-    query = query.where(generations.c.state.in_(LIVE), undone).distinct()
+    is_live, is_dropped = generations.c.state.in_(LIVE), generations.c.state == State.DROPPED
+    query = query.where((is_live & undone) | (is_dropped & stale)).distinct()
     if of is not None:
         query = query.where(apps.c.user_id == of.user_id, apps.c.id == of.app_id)
     return [AppRef(row.user_id, row.id) for row in tx.execute(query)]
@@ -239,7 +243,8 @@ def settle(tx: Connection, generation_key: int, settled: Sequence[Settled]) -> i
 
     What was deleted meanwhile stays away, and a row that another worker settled is passed over.
     """
-    if rows.lock(tx, generation_key) is None:
+    generation = rows.lock(tx, generation_key)
+    if generation is None or generation.state is State.DROPPED:
         return 0
     gone = delete(backlog).where(backlog.c.key.in_([each.row.key for each in settled if not each.error]))
     present = set(tx.execute(gone.returning(backlog.c.key)).scalars())
@@ -279,6 +284,12 @@ def give_up(tx: Connection, generation_key: int, reason: str) -> int:
     return tx.execute(update(backlog).where(*where).values(error=reason)).rowcount
 
 
+def try_again(tx: Connection, generation_key: int) -> int:
+    """What failed waits once more; answers how much that is."""
+    where = (backlog.c.generation_key == generation_key, backlog.c.error.is_not(None))
+    return tx.execute(update(backlog).where(*where).values(error=None)).rowcount
+
+
 def counts(tx: Connection, generation: Generation) -> Counts:
     """Inputs that wait for this generation (those not in the backlog yet included), and those that failed."""
     has_failed = backlog.c.error.is_not(None)
@@ -294,9 +305,18 @@ def _num_unfilled(tx: Connection, generation: Generation) -> int:
     return int(tx.execute(select(func.count()).select_from(later.subquery())).scalar_one())
 
 
-def in_state(tx: Connection, generation_key: int, *, failed: bool, page: int, per_page: int) -> list[int]:
-    """Keys of the inputs that wait, or that failed, in their order."""
-    which = backlog.c.error.is_not(None) if failed else _WAITS
-    query = select(backlog.c.input_key).where(backlog.c.generation_key == generation_key, which).distinct()
-    query = query.order_by(backlog.c.input_key).limit(per_page).offset((page - 1) * per_page)
-    return list(tx.execute(query).scalars())
+def in_state(tx: Connection, generation_key: int, *, failed: bool, page: int, per_page: int) -> dict[int, str]:
+    """Keys of the inputs that wait, or that failed with the reason, in their order."""
+    which = _WAITS if not failed else backlog.c.error.is_not(None)
+    query = select(backlog.c.input_key, func.max(backlog.c.error).label("error"))
+    query = query.where(backlog.c.generation_key == generation_key, which).group_by(backlog.c.input_key)
+    found = tx.execute(paged(query.order_by(backlog.c.input_key), page, per_page))
+    return {int(row.input_key): row.error or "" for row in found}
+
+
+def indexed(tx: Connection, generation_key: int, *, page: int, per_page: int) -> list[int]:
+    """Keys of the inputs that have their vectors and wait for no others, in their order."""
+    table = embeddings.c
+    expects = exists().where(backlog.c.generation_key == generation_key, backlog.c.input_key == table.input_key)
+    query = select(table.input_key).where(table.generation_key == generation_key, ~expects).distinct()
+    return list(tx.execute(paged(query.order_by(table.input_key), page, per_page)).scalars())

@@ -29,8 +29,9 @@ __all__ = [
     "alive",
     "append",
     "built_on",
+    "clear_dropped",
+    "complete",
     "count",
-    "drop",
     "get",
     "living",
     "lock",
@@ -40,7 +41,6 @@ __all__ = [
     "set_recall",
     "set_report",
     "set_state",
-    "take_up",
     "vectors_of",
 ]
 
@@ -182,17 +182,18 @@ def set_state(tx: Connection, key: int, state: State) -> None:
     tx.execute(update(generations).where(generations.c.key == key).values(**values))
 
 
-def take_up(tx: Connection, key: int) -> None:
-    """Makes a generation that was put aside live again: to be completed, and to take over."""
-    again = {"state": State.BUILDING, "filled_to": 0, "is_filled": 0}
+def complete(tx: Connection, key: int, state: State) -> None:
+    """Has the app's inputs looked through again for what the generation lacks."""
+    again = {"state": state, "filled_to": 0, "is_filled": 0}
     tx.execute(update(generations).where(generations.c.key == key).values(**again))
 
 
-def drop(tx: Connection, key: int) -> None:
-    """The generation's vectors go; that it was remains."""
-    tx.execute(delete(backlog).where(backlog.c.generation_key == key))
-    tx.execute(delete(embeddings).where(embeddings.c.generation_key == key))
-    set_state(tx, key, State.DROPPED)
+def clear_dropped(tx: Connection, ref: AppRef, *, limit: int) -> int:
+    """Deletes up to `limit` vectors of dropped generations; answers how many went. That they were remains."""
+    dropped = select(generations.c.key).where(_in_state(ref, State.DROPPED))
+    tx.execute(delete(backlog).where(backlog.c.generation_key.in_(dropped)))
+    some = select(embeddings.c.key).where(embeddings.c.generation_key.in_(dropped)).limit(limit)
+    return tx.execute(delete(embeddings).where(embeddings.c.key.in_(some))).rowcount
 
 
 def set_report(tx: Connection, key: int, report: str) -> None:

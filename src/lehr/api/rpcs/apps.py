@@ -42,12 +42,13 @@ class AppRpcs:
         """Changes one app; its id comes from the address."""
         ref = call.needed_app()
         request.app.id = ref.app_id
-        [app] = self.apps.patch(ref.user_id, [request.app], request.action)
+        [app] = self.apps.patch(ref.user_id, [request.app], request.action, reindex=request.reindex)
         return service_pb2.SingleAppResponse(app=app)
 
     def PatchApps(self, call: Call, request: service_pb2.PatchAppsRequest) -> service_pb2.MultiAppResponse:
         """Changes apps."""
-        return service_pb2.MultiAppResponse(apps=self.apps.patch(call.user_id, request.apps, request.action))
+        done = self.apps.patch(call.user_id, request.apps, request.action, reindex=request.reindex)
+        return service_pb2.MultiAppResponse(apps=done)
 
     def DeleteApp(self, call: Call, request: service_pb2.DeleteAppRequest) -> status_pb2.BaseResponse:
         """Removes an app and everything in it."""
