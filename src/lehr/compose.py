@@ -28,11 +28,25 @@ from lehr.jobs.queue import Queue
 from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
-from lehr.services import built_in, evaluations, exports, extraction_states, indexing, ingest, training
+from lehr.services import (
+    built_in,
+    dataset_exports,
+    dataset_metrics,
+    evaluations,
+    exports,
+    extraction_states,
+    indexing,
+    ingest,
+    training,
+)
 from lehr.services.apps import Apps
 from lehr.services.built_in import BuiltIn
 from lehr.services.built_in_bundles import BuiltInBundles
 from lehr.services.bundles import Bundles
+from lehr.services.dataset_exporting import ExportingDatasets
+from lehr.services.dataset_exports import DatasetExports
+from lehr.services.dataset_health import HealthChecks, HealthReports
+from lehr.services.dataset_metrics import DatasetMetrics
 from lehr.services.entry import Entry
 from lehr.services.evaluating import Evaluating
 from lehr.services.exporting import Exporting
@@ -59,7 +73,7 @@ from lehr.store.blobs import open_blobs
 from lehr.store.db import Database
 from lehr.web.site import Site
 
-BESIDE = frozenset({built_in.KIND, exports.KIND})
+BESIDE = frozenset({built_in.KIND, exports.KIND, dataset_exports.KIND})
 """Launched kinds of job that take minutes at most, and do not wait behind a training."""
 
 
@@ -99,7 +113,8 @@ def serve(settings: Settings) -> int:
         room, socket = Room(), Path(sockets) / "grpc"
         bases = BaseWorkflowRoutes(door=door, bases=BaseWorkflows(db=store.db, queue=store.queue))
         app = rest_app(door=door, routes=[*files.routes(), *bases.routes()], room=room)
-        site = Site(door=door, sessions=Sessions(db=store.db), api=app)
+        health = HealthReports(db=store.db, queue=store.queue)
+        site = Site(door=door, sessions=Sessions(db=store.db), health=health, api=app)
         front = _front(settings, site, socket)
         # Only now that the port is ours: the token is shown once, and a start that fails shows nothing.
         token = Users(db=store.db).welcome(settings.user_id, settings.pat)
@@ -145,6 +160,7 @@ def _door(
         signer=signer,
         identify=sessions.identify,
         exports=Exports(db=store.db, queue=store.queue),
+        dataset_exports=DatasetExports(db=store.db, queue=store.queue),
         parts=lambda: {"store": store.db.answers(), "predictor": predictors.ready(), "worker": crew.ready()},
     )
     return door, files
@@ -192,17 +208,18 @@ def work(settings: Settings) -> int:
             decoders=decoders,
             fetcher=Fetcher(allow=settings.fetch_allow),
         )
-        unpack = _extracting(settings, store)
+        moves, moves_failed = _moving(settings, store)
         index = _indexing(store, decoders)
+        health = HealthChecks(db=store.db, blobs=store.blobs, queue=store.queue, decoders=decoders)
         runs, failed = _launched(settings, store, decoders)
         kinds = Kinds(
-            in_process={ingest.KIND: small.run, extraction_states.KIND: unpack.run, indexing.KIND: index.run},
+            in_process={ingest.KIND: small.run, indexing.KIND: index.run, **moves},
             launched=frozenset(runs) - BESIDE,
             beside=frozenset(runs) & BESIDE,
             failed={
                 ingest.KIND: small.failed,
-                extraction_states.KIND: unpack.failed,
                 indexing.KIND: index.failed,
+                **moves_failed,
                 **failed,
             },
         )
@@ -211,9 +228,15 @@ def work(settings: Settings) -> int:
     return 0
 
 
-def _extracting(settings: Settings, store: Store) -> Extracting:
+def _moving(settings: Settings, store: Store) -> tuple[dict[str, Run], dict[str, Failed]]:
+    """The kinds of job that bring data in or go through much of it."""
     fetcher = Fetcher(allow=settings.fetch_allow, max_bytes=MAX_ARCHIVE_BYTES, total_seconds=3600.0)
-    return Extracting(db=store.db, blobs=store.blobs, queue=store.queue, fetcher=fetcher)
+    unpack = Extracting(db=store.db, blobs=store.blobs, queue=store.queue, fetcher=fetcher)
+    metrics = DatasetMetrics(db=store.db, queue=store.queue)
+    return (
+        {extraction_states.KIND: unpack.run, dataset_metrics.KIND: metrics.run},
+        {extraction_states.KIND: unpack.failed},
+    )
 
 
 def _indexing(store: Store, decoders: DecoderPool) -> Indexing:
@@ -239,15 +262,22 @@ def _launched(settings: Settings, store: Store, decoders: DecoderPool) -> tuple[
     trainer = _training(settings, store, decoders)
     evaluator = Evaluating(db=store.db, blobs=store.blobs, queue=store.queue, bundles=store.bundles, decoders=decoders)
     exporter = Exporting(db=store.db, blobs=store.blobs, queue=store.queue, bundles=store.bundles, decoders=decoders)
+    datasets = ExportingDatasets(db=store.db, blobs=store.blobs, queue=store.queue)
     base = BuiltInBundles(db=store.db, queue=store.queue, bundles=store.bundles)
     return (
         {
             training.KIND: trainer.run,
             evaluations.KIND: evaluator.run,
             exports.KIND: exporter.run,
+            dataset_exports.KIND: datasets.run,
             built_in.KIND: base.run,
         },
-        {training.KIND: trainer.failed, evaluations.KIND: evaluator.failed, exports.KIND: exporter.failed},
+        {
+            training.KIND: trainer.failed,
+            evaluations.KIND: evaluator.failed,
+            exports.KIND: exporter.failed,
+            dataset_exports.KIND: datasets.failed,
+        },
     )
 
 

@@ -11,6 +11,7 @@ from lehr.api.rpcs.annotation_filters import AnnotationFilterRpcs
 from lehr.api.rpcs.annotations import AnnotationRpcs
 from lehr.api.rpcs.apps import AppRpcs
 from lehr.api.rpcs.concepts import ConceptRpcs
+from lehr.api.rpcs.dataset_exports import DatasetExportRpcs
 from lehr.api.rpcs.datasets import DatasetRpcs
 from lehr.api.rpcs.estimates import EstimateRpcs
 from lehr.api.rpcs.evaluations import EvaluationRpcs
@@ -29,6 +30,8 @@ from lehr.services.annotations import Annotations
 from lehr.services.apps import Apps
 from lehr.services.bundles import Bundles
 from lehr.services.concepts import Concepts
+from lehr.services.dataset_exports import DatasetExports
+from lehr.services.dataset_metrics import DatasetMetrics
 from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets
 from lehr.services.estimates import Estimates
@@ -124,6 +127,11 @@ def _resources(parts: Parts) -> list[object]:
         InputRpcs(inputs=Inputs(db=db, blobs=blobs, queue=queue), add_jobs=AddJobs(db=db, queue=queue)),
         UploadRpcs(uploads=Uploads(db=db, blobs=blobs, queue=queue), extractions=Extractions(db=db, queue=queue)),
         AnnotationRpcs(annotations=Annotations(db=db)),
+        DatasetExportRpcs(
+            exports=DatasetExports(db=db, queue=queue),
+            metrics=DatasetMetrics(db=db, queue=queue),
+            signer=parts.signer,
+        ),
         AnnotationFilterRpcs(filters=AnnotationFilters(db=db)),
         DatasetRpcs(datasets=Datasets(db=db), versions=DatasetVersions(db=db)),
     ]

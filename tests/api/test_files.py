@@ -9,6 +9,7 @@ from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.ids import AppRef
 from lehr.protocol.rpcs import RPCS
+from lehr.services.dataset_exports import DatasetExports
 from lehr.services.exports import Exports
 from lehr.services.keys import Keys
 from lehr.services.media import HostedMedia
@@ -48,6 +49,7 @@ def image(tmp_path):
         signer=Signer(secret=b"s" * 32),
         identify=Keys(db=db).identify,
         exports=Exports(db=db, queue=Queue(db)),
+        dataset_exports=DatasetExports(db=db, queue=Queue(db)),
         parts=dict,
     )
     with TestClient(Starlette(routes=files.routes())) as client:

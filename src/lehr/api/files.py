@@ -18,11 +18,13 @@ from lehr.api.ranged import ranged
 from lehr.errors import LehrError, MissingScope, NotFound
 from lehr.protocol.ids import AppRef
 from lehr.protocol.rpcs import RPCS, missing_scopes
+from lehr.services.dataset_exports import DatasetExports, format_called
 from lehr.services.exports import Exports
 from lehr.services.media import HostedMedia
 from lehr.services.signing import Signer
 from lehr.store import logs as log_rows
 from lehr.store.blobs import Blobs
+from lehr.store.dataset_exports import ExportRef
 from lehr.store.db import Database
 from lehr.store.keys import FoundKey
 from lehr.store.versions import ModelVersionRef
@@ -46,6 +48,7 @@ class Files:
     identify: Callable[[str], FoundKey]
     """From a key's secret to whose it is. Raises KeyInvalid."""
     exports: Exports
+    dataset_exports: DatasetExports
     parts: Callable[[], dict[str, bool]]
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -55,6 +58,7 @@ class Files:
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
             Route("/logs/users/{user}/apps/{app}/models/{model}/versions/{version}", self._log),
+            Route("/exports/users/{user}/apps/{app}/datasets/{dataset}/versions/{version}/{format}.zip", self._dataset),
             Route("/exports/users/{user}/apps/{app}/models/{model}/versions/{version}.zip", self._export),
             Route("/hosted/{size}/users/{user}/apps/{app}/inputs/{kind}/{sha}", self._image),
         )
@@ -72,6 +76,9 @@ class Files:
     async def _log(self, request: Request) -> Response:
         return await run_in_threadpool(_answered, self._read_log, request)
 
+    async def _dataset(self, request: Request) -> Response:
+        return await run_in_threadpool(_answered, self._read_dataset, request)
+
     async def _export(self, request: Request) -> Response:
         return await run_in_threadpool(_answered, self._read_export, request)
 
@@ -87,6 +94,19 @@ class Files:
                 f"{line.at.ToJsonString()}  {line.text}\n" for line in log_rows.read(tx, vref, limit=MAX_LOG_LINES)
             )
         return PlainTextResponse(text, headers={**SAFE_HEADERS, "Cache-Control": "no-store"})
+
+    def _read_dataset(self, request: Request) -> Response:
+        self.signer.check(request.url.path, request.url.query)
+        path = request.path_params
+        ref = ExportRef(
+            app=AppRef(path["user"], path["app"]),
+            dataset_id=path["dataset"],
+            version_id=path["version"],
+            format=format_called(path["format"]),
+        )
+        sha, name = self.dataset_exports.sha(ref), f"{ref.dataset_id}-{path['format']}.zip"
+        told = {"Content-Type": "application/zip", "Content-Disposition": f'attachment; filename="{name}"'}
+        return ranged(request, self.blobs.open(sha), tag=sha, headers={**SAFE_HEADERS, **told})
 
     def _read_export(self, request: Request) -> Response:
         self.signer.check(request.url.path, request.url.query)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from lehr.errors import InvalidInput, NotFound, TooLarge
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
+from lehr.store import dataset_exports as export_rows
 from lehr.store import inputs as input_rows
 from lehr.store.db import Database
 
@@ -185,10 +186,16 @@ class HostedMedia:
         """
         with self.db.read() as tx:
             found = input_rows.with_content(tx, ref, sha)
+            frozen = export_rows.has_content(tx, ref, sha) if found is None else None
+        if frozen is not None and size == ORIGINAL:  # the input went, a version of a data set keeps it
+            return Hosted(sha=sha, content_type=_content_type(frozen.data))
         if found is None or size not in (ORIGINAL, SMALL) or (size == SMALL and not found.thumbnail_sha):
             raise NotFound(f"App {ref.app_id!r} has no input with the content {sha[:64]!r} in size {size[:20]!r}.")
         if size == SMALL and found.thumbnail_sha != found.content_sha:
             return Hosted(sha=found.thumbnail_sha, content_type=CONTENT_TYPES["JPEG"])
-        data = found.message.data
-        seen = data.image.image_info.format or data.video.video_info.video_format
-        return Hosted(sha=found.content_sha, content_type=CONTENT_TYPES.get(seen, "application/octet-stream"))
+        return Hosted(sha=found.content_sha, content_type=_content_type(found.message.data))
+
+
+def _content_type(data: resources_pb2.Data) -> str:
+    seen = data.image.image_info.format or data.video.video_info.video_format
+    return CONTENT_TYPES.get(seen, "application/octet-stream")

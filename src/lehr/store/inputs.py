@@ -38,6 +38,7 @@ __all__ = [
     "sha_of_url",
     "status_counts",
     "stored",
+    "stream",
     "taken",
     "update",
     "with_content",
@@ -194,6 +195,25 @@ def page(
     """The app's inputs, oldest first: a listing misses and repeats nothing while others are added."""
     order = [table.c.key.desc() if filters.newest_first else table.c.key]
     return _INPUTS.page(tx, *_matches(ref, filters), page=page, per_page=per_page, order=order)
+
+
+def stream(
+    tx: Connection, ref: AppRef, *, last_id: str, limit: int, by_id: bool = False, descending: bool = False
+) -> list[resources_pb2.Input] | None:
+    """Up to `limit` inputs behind the one called `last_id` in order of arrival or of id; from the first where that is
+    empty. None where it is unknown and its place with it: ids know their place, arrivals do not.
+    """
+    in_app, column = table.c.app_key == app_key(ref), table.c.id if by_id else table.c.key
+    where: list[ColumnElement[bool]] = [in_app]
+    if last_id:
+        last: Any = last_id
+        if not by_id:
+            last = tx.execute(select(table.c.key).where(in_app, table.c.id == last_id)).scalar()
+        if last is None:
+            return None
+        where.append(column < last if descending else column > last)
+    order = [column.desc() if descending else column]
+    return _INPUTS.page(tx, *where, page=1, per_page=limit, order=order)
 
 
 def after(tx: Connection, ref: AppRef, *, last_id: str, limit: int) -> list[resources_pb2.Input]:

@@ -44,6 +44,17 @@ class InputRpcs:
         found = self.inputs.list_of(call.needed_app(), page, ids=request.ids, status_code=request.status.code)
         return service_pb2.MultiInputResponse(inputs=shown_all(call, found))
 
+    def StreamInputs(self, call: Call, request: service_pb2.StreamInputsRequest) -> service_pb2.MultiInputResponse:
+        """The app's inputs from the one named last on: what to list many of them with."""
+        found = self.inputs.stream(
+            call.needed_app(),
+            request.last_id,
+            paging(1, request.per_page).per_page,
+            by_id=request.order_by_id,
+            descending=request.descending,
+        )
+        return service_pb2.MultiInputResponse(inputs=shown_all(call, found))
+
     def PatchInputs(self, call: Call, request: service_pb2.PatchInputsRequest) -> service_pb2.MultiInputResponse:
         """Changes concepts, metadata and geo of inputs."""
         done = self.inputs.patch(call.needed_app(), call.caller.user_id, request.inputs, request.action)

@@ -7,11 +7,10 @@ NOT_YET: frozenset[str] = frozenset(
     """
     PostWorkflows GetWorkflow ListWorkflows PatchWorkflows DeleteWorkflow DeleteWorkflows PostWorkflowResults
     ListWorkflowVersions GetWorkflowVersion
-    PutDatasetVersionExports
-    ListDatasetVersionMetricsGroups DeleteWorkflowVersions PatchWorkflowVersions
+    DeleteWorkflowVersions PatchWorkflowVersions
     PatchWorkflowIds PostWorkflowVersionsPublish PostWorkflowVersionsUnPublish ListConceptRelations
     PostConceptRelations DeleteConceptRelations GetConceptCounts GetConceptLanguage ListConceptLanguages
-    PostConceptLanguages PatchConceptLanguages ListKnowledgeGraphs PostKnowledgeGraphs StreamInputs
+    PostConceptLanguages PatchConceptLanguages ListKnowledgeGraphs PostKnowledgeGraphs
     GetInputVideoManifest
     ListAnnotationWorkers
     PostTrackAnnotationsSearches
