@@ -31,6 +31,7 @@ from lehr.jobs.worker import run_job as run_claimed
 from lehr.services import (
     built_in,
     dataset_exports,
+    dataset_health,
     dataset_metrics,
     evaluations,
     exports,
@@ -213,7 +214,7 @@ def work(settings: Settings) -> int:
         health = HealthChecks(db=store.db, blobs=store.blobs, queue=store.queue, decoders=decoders)
         runs, failed = _launched(settings, store, decoders)
         kinds = Kinds(
-            in_process={ingest.KIND: small.run, indexing.KIND: index.run, **moves},
+            in_process={ingest.KIND: small.run, dataset_health.KIND: health.run, indexing.KIND: index.run, **moves},
             launched=frozenset(runs) - BESIDE,
             beside=frozenset(runs) & BESIDE,
             failed={

@@ -32,6 +32,8 @@ class Chosen:
     dataset: str = ""
     concept: str = ""
     state: str = ""
+    ids: str = ""
+    """Ids with commas between: what a finding names."""
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Chosen:
@@ -54,7 +56,10 @@ class Chosen:
             return {"kind": "search", "search": _json(self.search())}
         if self.dataset:
             return {"kind": "dataset", "dataset_id": self.dataset}
-        return {"kind": "inputs", "status": _CODES.get(self.state, 0)}
+        return {"kind": "inputs", "status": _CODES.get(self.state, 0), "ids": self._ids()}
+
+    def _ids(self) -> list[str]:
+        return [each for each in self.ids.split(",") if each]
 
     def search(self) -> resources_pb2.Search:
         """The same selection as a search, as PostDatasetInputs and PostInputsSearches take it."""
@@ -80,7 +85,9 @@ class Chosen:
             answer = await visit.ask("ListDatasetInputs", dataset_id=self.dataset, page=page, per_page=per_page)
             return [each.input for each in answer.dataset_inputs]
         status = status_pb2.Status(code=source["status"])
-        return list((await visit.ask("ListInputs", status=status, page=page, per_page=per_page)).inputs)
+        return list(
+            (await visit.ask("ListInputs", status=status, ids=self._ids(), page=page, per_page=per_page)).inputs
+        )
 
 
 def query_string(chosen: Chosen) -> str:

@@ -6,16 +6,20 @@ Decides nothing: it is one more client, without a wire between.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from lehr.api.calls import Envelope, new_req_id
 from lehr.api.door import Door
 from lehr.errors import LehrError
 from lehr.protocol import status_code_pb2
 from lehr.protocol.rpcs import RPCS
+from lehr.services.dataset_health import HealthReports
 
+T = TypeVar("T")
 _GOOD = frozenset({status_code_pb2.SUCCESS, status_code_pb2.MIXED_STATUS})
 _THREADS = ThreadPoolExecutor(8, thread_name_prefix="web")
 
@@ -33,6 +37,7 @@ class Client:
     """Calls for one signed-in browser."""
 
     door: Door
+    health: HealthReports
     token: str
     base_url: str
     """How the browser reaches us; addresses in answers begin with it."""
@@ -50,8 +55,12 @@ class Client:
 
     async def ask(self, name: str, **fields: Any) -> Any:
         """The answer to a request with these fields. Raises Refused."""
-        message = RPCS[name].request(**fields)
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, self.ask_now, name, message)
+        return await in_thread(self.ask_now, name, RPCS[name].request(**fields))
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Runs what blocks in a thread of the web page's own."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, partial(function, *arguments))
 
 
 def takes_app(name: str) -> bool:

@@ -12,7 +12,8 @@ from starlette.requests import Request
 
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
-from lehr.web.client import Client, takes_app
+from lehr.services.dataset_health import Health
+from lehr.web.client import Client, in_thread, takes_app
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,14 @@ class Visit:
         if takes_app(name) and "user_app_id" not in fields:
             fields["user_app_id"] = self.user_app
         return await self.client.ask(name, **fields)
+
+    async def health(self, dataset_id: str, *, anew: bool = False) -> Health:
+        """A dataset's health report, for whoever may read the dataset; `anew` has another one made. Raises Refused."""
+        await self.ask("GetDataset", dataset_id=dataset_id)
+        reports, ref = self.client.health, self.needed_app()
+        if anew:
+            await in_thread(reports.request, ref, dataset_id)
+        return await in_thread(reports.get, ref, dataset_id)
 
     @property
     def user_app(self) -> resources_pb2.UserAppIDSet:

@@ -99,6 +99,27 @@ def empty(icon: str, heading: str, advice: str) -> ui.element:
         return row("lehr-center")
 
 
+def icon(name: str, classes: str = "") -> ui.icon:
+    """A picture for the eye alone."""
+    made = ui.icon(name).classes(classes)
+    made.props["aria-hidden"] = "true"
+    return made
+
+
+def table(caption: str, *headings: str) -> ui.element:
+    """A table with these headings; its rows (`tr` of `td`) are built inside."""
+    with element("div", "lehr-table-scroll"), element("table", "lehr-table") as made:
+        text(caption, tag="caption", classes="lehr-hidden")
+        with element("thead"), element("tr"):
+            for heading in headings:
+                if heading:
+                    text(heading, tag="th").props("scope=col")
+                else:
+                    element("td")
+        with made:
+            return element("tbody")
+
+
 class Redrawn:
     """A part of a page that is drawn anew, for this browser alone."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from lehr.store.tables.embeddings import backlog, embeddings, generations
 from lehr.store.tables.exports import model_exports
+from lehr.store.tables.health import health_reports, picture_signatures
 from lehr.store.tables.kit import METADATA, NUMBER, SHA
+from lehr.store.tables.measured import evaluation_concepts
 from lehr.store.tables.people import collaborators, concept_languages, concept_relations, knowledge_graphs
 from lehr.store.tables.resources import (
     PENDING_INPUT,
@@ -46,6 +48,7 @@ from lehr.store.tables.searches import (
     searches,
 )
 from lehr.store.tables.sessions import web_sessions
+from lehr.store.tables.tracks import annotation_tracks
 from lehr.store.tables.transfers import (
     bulk_operations,
     dataset_exports,
@@ -65,6 +68,7 @@ __all__ = [
     "annotation_concepts",
     "annotation_filters",
     "annotation_terms",
+    "annotation_tracks",
     "apps",
     "backlog",
     "bulk_operations",
@@ -80,12 +84,14 @@ __all__ = [
     "dataset_versions",
     "datasets",
     "embeddings",
+    "evaluation_concepts",
     "evaluations",
     "extraction_jobs",
     "frozen_annotations",
     "frozen_inputs",
     "generations",
     "geo_points",
+    "health_reports",
     "heartbeats",
     "input_annotations",
     "input_terms",
@@ -97,6 +103,7 @@ __all__ = [
     "model_exports",
     "model_versions",
     "models",
+    "picture_signatures",
     "searches",
     "secrets",
     "training_sets",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from lehr.web.page import Page
-from lehr.web.pages import apps, inputs, one_input, overview
+from lehr.web.pages import account, apps, datasets, inputs, one_dataset, one_input, overview, settings
 
 PAGES: tuple[Page, ...] = (
     apps.PAGE,
     overview.PAGE,
     inputs.PAGE,
     one_input.PAGE,
+    datasets.PAGE,
+    one_dataset.PAGE,
+    settings.PAGE,
+    account.PAGE,
 )

@@ -8,6 +8,7 @@ from lehr.protocol import resources_pb2
 from lehr.protocol.ids import MAX_LENGTH, AppRef
 from lehr.web import pieces, words
 from lehr.web.page import Page, Visit, app_path
+from lehr.web.workflows import base_workflows
 
 _PER_PAGE = 100
 
@@ -74,11 +75,6 @@ async def ask_for_app(visit: Visit) -> None:
             pieces.button("Cancel", window.close)
             pieces.button("Make app", make, kind="main")
     window.open()
-
-
-async def base_workflows(visit: Visit) -> dict[str, str]:
-    """Ids and names of the built-in workflows that an app can begin with; none where they are not offered."""
-    return {}
 
 
 PAGE = Page(path="/", title="Apps", build=build)
