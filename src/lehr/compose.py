@@ -30,6 +30,8 @@ from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
 from lehr.services import (
     built_in,
+    bulk_operations,
+    clustering,
     dataset_exports,
     dataset_health,
     dataset_metrics,
@@ -43,7 +45,9 @@ from lehr.services import (
 from lehr.services.apps import Apps
 from lehr.services.built_in import BuiltIn
 from lehr.services.built_in_bundles import BuiltInBundles
+from lehr.services.bulk_running import BulkRunning
 from lehr.services.bundles import Bundles
+from lehr.services.clustering import Clustering
 from lehr.services.dataset_exporting import ExportingDatasets
 from lehr.services.dataset_exports import DatasetExports
 from lehr.services.dataset_health import HealthChecks, HealthReports
@@ -74,7 +78,7 @@ from lehr.store.blobs import open_blobs
 from lehr.store.db import Database
 from lehr.web.site import Site
 
-BESIDE = frozenset({built_in.KIND, exports.KIND, dataset_exports.KIND})
+BESIDE = frozenset({built_in.KIND, clustering.KIND, exports.KIND, dataset_exports.KIND})
 """Launched kinds of job that take minutes at most, and do not wait behind a training."""
 
 
@@ -182,7 +186,7 @@ def _front(settings: Settings, app: Site, grpc_socket: Path) -> Front:
 
 def _caller(sessions: Sessions, token: str) -> Caller:
     found = sessions.identify(token)
-    scopes = frozenset(found.key.scopes)
+    scopes = frozenset([*found.key.scopes, *found.key.endpoints])
     return Caller(user_id=found.user_id, key_id=found.key.id, app=found.app, scopes=scopes)
 
 
@@ -234,9 +238,10 @@ def _moving(settings: Settings, store: Store) -> tuple[dict[str, Run], dict[str,
     fetcher = Fetcher(allow=settings.fetch_allow, max_bytes=MAX_ARCHIVE_BYTES, total_seconds=3600.0)
     unpack = Extracting(db=store.db, blobs=store.blobs, queue=store.queue, fetcher=fetcher)
     metrics = DatasetMetrics(db=store.db, queue=store.queue)
+    bulk = BulkRunning(db=store.db, queue=store.queue)
     return (
-        {extraction_states.KIND: unpack.run, dataset_metrics.KIND: metrics.run},
-        {extraction_states.KIND: unpack.failed},
+        {extraction_states.KIND: unpack.run, dataset_metrics.KIND: metrics.run, bulk_operations.KIND: bulk.run},
+        {extraction_states.KIND: unpack.failed, bulk_operations.KIND: bulk.failed},
     )
 
 
@@ -264,6 +269,7 @@ def _launched(settings: Settings, store: Store, decoders: DecoderPool) -> tuple[
     evaluator = Evaluating(db=store.db, blobs=store.blobs, queue=store.queue, bundles=store.bundles, decoders=decoders)
     exporter = Exporting(db=store.db, blobs=store.blobs, queue=store.queue, bundles=store.bundles, decoders=decoders)
     datasets = ExportingDatasets(db=store.db, blobs=store.blobs, queue=store.queue)
+    clusters = Clustering(db=store.db, queue=store.queue, bundles=store.bundles)
     base = BuiltInBundles(db=store.db, queue=store.queue, bundles=store.bundles)
     return (
         {
@@ -272,12 +278,14 @@ def _launched(settings: Settings, store: Store, decoders: DecoderPool) -> tuple[
             exports.KIND: exporter.run,
             dataset_exports.KIND: datasets.run,
             built_in.KIND: base.run,
+            clustering.KIND: clusters.run,
         },
         {
             training.KIND: trainer.failed,
             evaluations.KIND: evaluator.failed,
             exports.KIND: exporter.failed,
             dataset_exports.KIND: datasets.failed,
+            clustering.KIND: clusters.failed,
         },
     )
 

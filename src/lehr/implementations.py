@@ -10,6 +10,7 @@ from functools import cached_property
 from lehr.api.rpcs.annotation_filters import AnnotationFilterRpcs
 from lehr.api.rpcs.annotations import AnnotationRpcs
 from lehr.api.rpcs.apps import AppRpcs
+from lehr.api.rpcs.bulk_operations import BulkRpcs
 from lehr.api.rpcs.concepts import ConceptRpcs
 from lehr.api.rpcs.dataset_exports import DatasetExportRpcs
 from lehr.api.rpcs.datasets import DatasetRpcs
@@ -22,12 +23,16 @@ from lehr.api.rpcs.model_streams import ModelStreamRpcs
 from lehr.api.rpcs.models import ModelRpcs
 from lehr.api.rpcs.searches import SearchRpcs
 from lehr.api.rpcs.statuses import StatusRpcs
+from lehr.api.rpcs.tracks import TrackRpcs
 from lehr.api.rpcs.uploads import UploadRpcs
+from lehr.api.rpcs.workflows import WorkflowRpcs
 from lehr.jobs.queue import Queue
 from lehr.services.add_jobs import AddJobs
 from lehr.services.annotation_filters import AnnotationFilters
+from lehr.services.annotation_writing import AnnotationWriting
 from lehr.services.annotations import Annotations
 from lehr.services.apps import Apps
+from lehr.services.bulk_operations import BulkOperations
 from lehr.services.bundles import Bundles
 from lehr.services.concepts import Concepts
 from lehr.services.dataset_exports import DatasetExports
@@ -40,12 +45,15 @@ from lehr.services.exports import Exports
 from lehr.services.extractions import Extractions
 from lehr.services.inputs import Inputs
 from lehr.services.keys import Keys
+from lehr.services.manifests import Manifests
 from lehr.services.model_ids import ModelIds
 from lehr.services.model_inputs import ModelInputs
+from lehr.services.model_outputs import ModelOutputs
 from lehr.services.model_references import ModelReferences
 from lehr.services.model_tags import ModelTags
 from lehr.services.models import Models
 from lehr.services.neighbours import Neighbours
+from lehr.services.node_stages import NodeStages
 from lehr.services.predict import Predict
 from lehr.services.probes import Probes
 from lehr.services.publications import Publications
@@ -53,9 +61,13 @@ from lehr.services.ranks import Ranks
 from lehr.services.saved_searches import SavedSearches
 from lehr.services.searches import Searches
 from lehr.services.signing import Signer
+from lehr.services.track_annotations import TrackAnnotations
+from lehr.services.tracks import Tracks
 from lehr.services.training import Orders
 from lehr.services.uploads import Uploads
 from lehr.services.users import Users
+from lehr.services.workflow_runs import WorkflowRuns
+from lehr.services.workflows import Workflows
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.fetch import Fetcher
 from lehr.serving.predictors import Predictors
@@ -115,7 +127,7 @@ class Parts:
 
 def implementations(parts: Parts) -> list[object]:
     """Every group of RPCs."""
-    return [*_resources(parts), _searches(parts), *_learning(parts), StatusRpcs()]
+    return [*_resources(parts), *_searches(parts), *_learning(parts), StatusRpcs()]
 
 
 def _resources(parts: Parts) -> list[object]:
@@ -127,6 +139,7 @@ def _resources(parts: Parts) -> list[object]:
         InputRpcs(inputs=Inputs(db=db, blobs=blobs, queue=queue), add_jobs=AddJobs(db=db, queue=queue)),
         UploadRpcs(uploads=Uploads(db=db, blobs=blobs, queue=queue), extractions=Extractions(db=db, queue=queue)),
         AnnotationRpcs(annotations=Annotations(db=db)),
+        TrackRpcs(tracks=Tracks(db=db), track_annotations=TrackAnnotations(db=db), manifests=Manifests(db=db)),
         DatasetExportRpcs(
             exports=DatasetExports(db=db, queue=queue),
             metrics=DatasetMetrics(db=db, queue=queue),
@@ -137,12 +150,15 @@ def _resources(parts: Parts) -> list[object]:
     ]
 
 
-def _searches(parts: Parts) -> SearchRpcs:
+def _searches(parts: Parts) -> list[object]:
     """What finds inputs and annotations."""
     db, neighbours = parts.store.db, parts.neighbours
     ranks = Ranks(neighbours=neighbours, blobs=parts.store.blobs, fetcher=parts.fetcher)
     searches = Searches(db=db, neighbours=neighbours, ranks=ranks)
-    return SearchRpcs(searches=searches, saved=SavedSearches(db=db, searches=searches))
+    return [
+        SearchRpcs(searches=searches, saved=SavedSearches(db=db, searches=searches)),
+        BulkRpcs(bulk=BulkOperations(db=db, queue=parts.store.queue, searches=searches)),
+    ]
 
 
 def _learning(parts: Parts) -> list[object]:
@@ -151,13 +167,25 @@ def _learning(parts: Parts) -> list[object]:
     models = Models(db=db, queue=queue)
     orders = Orders(db=db, queue=queue)
     return [
-        ModelRpcs(models=models, orders=orders, predict=parts.predict, signer=parts.signer),
+        ModelRpcs(models=models, orders=orders, predict=_outputs(parts), signer=parts.signer),
+        WorkflowRpcs(workflows=Workflows(db=db), runs=_runs(parts)),
         _details(parts, models),
         ModelStreamRpcs(predict=parts.predict),
         ModelExportRpcs(exports=Exports(db=db, queue=queue), signer=parts.signer),
         EstimateRpcs(estimates=_estimates(parts)),
         EvaluationRpcs(evaluations=Evaluations(db=db, blobs=parts.store.blobs, queue=queue)),
     ]
+
+
+def _runs(parts: Parts) -> WorkflowRuns:
+    db = parts.store.db
+    nodes = NodeStages(predict=parts.predict, neighbours=parts.neighbours)
+    return WorkflowRuns(db=db, nodes=nodes, writing=AnnotationWriting(db=db))
+
+
+def _outputs(parts: Parts) -> ModelOutputs:
+    """Predictions with models of every type: those that are not trained run as workflows of one node."""
+    return ModelOutputs(db=parts.store.db, predict=parts.predict, runs=_runs(parts))
 
 
 def _details(parts: Parts, models: Models) -> ModelDetailRpcs:

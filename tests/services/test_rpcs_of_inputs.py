@@ -40,6 +40,7 @@ STORY = [
     ),
     ("GetInput", {"input_id": "a"}),
     ("ListInputs", {"ids": ["a"], "per_page": 1, "status": {"code": 30001}}),
+    ("StreamInputs", {"last_id": "a", "per_page": 5}),
     ("PatchInputs", {"inputs": [{"id": "a", "data": {"concepts": [{"id": "fern", "value": 1}]}}], "action": "merge"}),
     ("GetInputCount", {}),
     ("GetInputsAddJob", {"id": "job"}),
