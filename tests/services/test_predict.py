@@ -6,7 +6,7 @@ import pytest
 from lehr.errors import InvalidPrediction
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.structs import to_struct
-from lehr.services.telling import Choice, _concepts, check_selection, chosen
+from lehr.services.telling import Choice, best_concepts, check_selection, chosen
 
 IDS = ("ant", "bee", "cat", "dog")
 NAMES = {"cat": "Felis catus"}
@@ -14,7 +14,7 @@ VALUES = np.array([0.1, 0.4, 0.4, 0.9], dtype=np.float32)
 
 
 def picked(**choice):
-    return [c.id for c in _concepts(VALUES, IDS, NAMES, Choice(**choice))]
+    return [c.id for c in best_concepts(VALUES, IDS, NAMES, Choice(**choice))]
 
 
 def test_concepts_come_highest_first_and_ties_in_the_models_order():

@@ -24,7 +24,7 @@ from lehr.learn.preprocessing import Preprocessing
 
 OUTPUT = "clusters"
 _FILE = "centroids.safetensors"
-_BATCH = 4096
+_BATCH, _BLOCK = 4096, 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,32 @@ def find_clusters(embeddings_ND: np.ndarray, num_clusters: int, seed: int = 0) -
     counts_K = np.bincount(found_N, minlength=len(means.cluster_centers_))
     order = np.argsort(-counts_K, kind="stable")
     return clusters_of(means.cluster_centers_[order].astype(np.float32), counts_K[order])
+
+
+def duplicates(embeddings_ND: np.ndarray, score: float) -> np.ndarray:
+    """int [N]: number of the group of near-duplicates that each embedding belongs to, -1 for none. Unit vectors.
+
+    Two belong together if (1 + cosine) / 2 is at least `score`, or if a chain of such pairs joins them. Every pair is
+    looked at, a block at a time.
+    """
+    number = len(embeddings_ND)
+    parents = np.arange(number)
+
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = int(parents[index])
+        return index
+
+    for start in range(0, number, _BLOCK):
+        cosines = embeddings_ND[start : start + _BLOCK] @ embeddings_ND[start:].T
+        for row, column in zip(*np.nonzero((1 + cosines) / 2 >= score), strict=True):
+            if column > row:
+                parents[root(start + int(column))] = root(start + int(row))
+    roots = np.array([root(index) for index in range(number)])
+    _, places, counts = np.unique(roots, return_inverse=True, return_counts=True)
+    numbers = np.where(counts > 1, np.cumsum(counts > 1) - 1, -1)
+    return numbers[places]
 
 
 def clusters_of(centroids_KD: np.ndarray, counts_K: np.ndarray) -> Clusters:

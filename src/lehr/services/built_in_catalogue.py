@@ -124,6 +124,8 @@ BY_MODEL_ID: Mapping[str, BuiltInModel] = {
     model_id: model for model in MODELS for model_id in (model.id, *model.legacy_ids)
 }
 """Every id under which a built-in model is asked for."""
+LEGACY_IDS = frozenset(legacy for model in MODELS for legacy in model.legacy_ids)
+"""Of no model but these."""
 BY_WORKFLOW_ID: Mapping[str, BuiltInWorkflow] = {workflow.id: workflow for workflow in WORKFLOWS}
 
 WITH_BUNDLE = (CONCEPTS, EMBEDDING, CLUSTERS)

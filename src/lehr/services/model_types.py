@@ -15,6 +15,8 @@ from lehr.errors import NotFound
 from lehr.hyperparameters import Knob, describe
 from lehr.protocol import resources_pb2
 from lehr.protocol.structs import to_value
+from lehr.services.clusterer_form import CLUSTERER, ClustererForm
+from lehr.services.operator_types import is_operator, list_operator_types
 from lehr.services.predicted_regions import DEFAULT_THRESHOLD
 from lehr.templates import Template
 
@@ -111,8 +113,9 @@ SHEETS = (
 
 
 def list_types() -> list[resources_pb2.ModelType]:
-    """Every model type that has at least one template."""
-    return [_model_type(sheet) for sheet in SHEETS if templates.of_type(sheet.id)]
+    """Every model type that has at least one template, and those that need no training."""
+    trained = [_model_type(sheet) for sheet in SHEETS if templates.of_type(sheet.id)]
+    return [*trained, clusterer_type(), *list_operator_types()]
 
 
 def get_type(model_type_id: str) -> resources_pb2.ModelType:
@@ -120,13 +123,36 @@ def get_type(model_type_id: str) -> resources_pb2.ModelType:
     for model_type in list_types():
         if model_type.id == model_type_id:
             return model_type
-    known = ", ".join(sheet.id for sheet in SHEETS)
+    known = ", ".join(model_type.id for model_type in list_types())
     raise NotFound(f"There is no model type {model_type_id!r}; there are: {known}.")
 
 
 def is_trainable(model_type_id: str) -> bool:
     """Whether models of this type are trained from a template."""
     return any(sheet.id == model_type_id for sheet in SHEETS)
+
+
+def is_creatable(model_type_id: str) -> bool:
+    """Whether models of this type can be made."""
+    return is_trainable(model_type_id) or is_operator(model_type_id) or model_type_id == CLUSTERER
+
+
+def clusterer_type() -> resources_pb2.ModelType:
+    """Clusters of an app's inputs, by their embeddings; services/clustering.py trains and evaluates them."""
+    return resources_pb2.ModelType(
+        id=CLUSTERER,
+        title="Clusterer",
+        description="Puts like images together: k-means on what the app's base workflow makes of its inputs.",
+        input_fields=["image"],
+        output_fields=["clusters"],
+        trainable=True,
+        creatable=True,
+        evaluation_type=resources_pb2.EvaluationType.Value("Clustering"),
+        model_type_fields=[
+            *(_field(f"train_info.params.{knob.name}", knob) for knob in describe(ClustererForm)),
+            _dataset_field("dataset_id", Field.DATASET_ID, "Cluster this dataset; none: all inputs of the app."),
+        ],
+    )
 
 
 def _model_type(sheet: _Sheet) -> resources_pb2.ModelType:

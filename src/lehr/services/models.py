@@ -10,13 +10,15 @@ from sqlalchemy import Connection
 from lehr.errors import Duplicate, InvalidModel, ModelNotFound
 from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2, status_code_pb2
-from lehr.protocol.ids import AppRef, checked_id, new_id
+from lehr.protocol.ids import PUBLIC_APP, AppRef, checked_id, new_id
 from lehr.protocol.patch import patched
 from lehr.protocol.statuses import status
 from lehr.services import model_types
 from lehr.services.base_dependents import refuse_if_in_use
+from lehr.services.built_in_catalogue import LEGACY_IDS
 from lehr.services.concepts import ensure_concepts
 from lehr.services.located import located, located_version
+from lehr.services.operator_types import is_operator, settle
 from lehr.services.paging import Paging
 from lehr.services.plans import inherited, plan_of
 from lehr.store import models as model_rows
@@ -181,7 +183,9 @@ def with_version(model: resources_pb2.Model, version: resources_pb2.ModelVersion
 
 def _new_model(ref: AppRef, order: resources_pb2.Model) -> resources_pb2.Model:
     """The row to store: checked, with its identity, without a version."""
-    if not model_types.is_trainable(order.model_type_id):
+    if ref != PUBLIC_APP and order.id in LEGACY_IDS:
+        raise InvalidModel(f"Model id {order.id!r} is that of a built-in model; choose another.")
+    if not model_types.is_creatable(order.model_type_id):
         known = ", ".join(model_type.id for model_type in model_types.list_types())
         raise InvalidModel(f"model_type_id {order.model_type_id!r} cannot be made here; there are: {known}.")
     model = resources_pb2.Model()
@@ -200,7 +204,9 @@ def _first_version(ref: AppRef, model: resources_pb2.Model, order: resources_pb2
     version.id = checked_id(version.id, "Model version", refuse=InvalidModel) if version.id else new_id()
     version.app_id, version.user_id = ref.app_id, ref.user_id
     version.status.CopyFrom(status(status_code_pb2.MODEL_UNTRAINED))
-    if "template" in version.train_info.params.fields:
+    if is_operator(model.model_type_id):
+        settle(version, model.model_type_id)
+    elif "template" in version.train_info.params.fields:
         plan_of(ref, model.model_type_id, version)
     return version
 

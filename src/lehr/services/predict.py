@@ -22,7 +22,7 @@ from lehr.services.located import located, located_version
 from lehr.services.models import found_model, found_version, with_version
 from lehr.services.pictures import Pictures
 from lehr.services.regions import labels_in
-from lehr.services.telling import concept_names, known_bundle, telling
+from lehr.services.telling import concept_names, known_bundle, shown_model, telling
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.fetch import Fetcher
 from lehr.serving.predictors import Predictors
@@ -99,7 +99,7 @@ class Predict:
         seen = list(self.threads.map(lambda item: self._seen(ref, item, ready.image_size), request.inputs))
         told = iter(ready.data([one for one in seen if isinstance(one, np.ndarray)]))
         deadline = time.monotonic() + self.video_seconds
-        shown, outputs = _shown_model(ready.model), []
+        shown, outputs = shown_model(ready.model), []
         for item, one in zip(request.inputs, seen, strict=True):
             if one is None:
                 found = self._film(ready, ref, item, sample_ms, deadline)
@@ -164,25 +164,6 @@ class Predict:
             raise
         except LehrError as error:
             return error
-
-
-def _shown_model(model: resources_pb2.Model) -> resources_pb2.Model:
-    """The model as an output names it: who it is, without its configuration."""
-    return resources_pb2.Model(
-        id=model.id,
-        name=model.name,
-        app_id=model.app_id,
-        user_id=model.user_id,
-        model_type_id=model.model_type_id,
-        created_at=model.created_at,
-        model_version=resources_pb2.ModelVersion(
-            id=model.model_version.id,
-            created_at=model.model_version.created_at,
-            status=model.model_version.status,
-            app_id=model.app_id,
-            user_id=model.user_id,
-        ),
-    )
 
 
 def _output(model: resources_pb2.Model, item: resources_pb2.Input, data: resources_pb2.Data) -> resources_pb2.Output:

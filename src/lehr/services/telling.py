@@ -58,7 +58,7 @@ def telling(
         return _embedded
     check_selection(choice, bundle.concepts, names)
     if bundle.output != "detections":
-        return lambda values: resources_pb2.Data(concepts=_concepts(values, bundle.concepts, names, choice))
+        return lambda values: resources_pb2.Data(concepts=best_concepts(values, bundle.concepts, names, choice))
     asks = (asked.model_version.output_info, asked.output_info)
     shown = Shown(
         concept_ids=bundle.concepts,
@@ -118,7 +118,7 @@ def concept_names(tx: Connection, ref: AppRef, model: resources_pb2.Model) -> di
     return {concept_id: concept.name for concept_id, concept in concept_rows.get_many(tx, ref, ids).items()}
 
 
-def _concepts(
+def best_concepts(
     values: np.ndarray, concept_ids: Sequence[str], names: dict[str, str], choice: Choice
 ) -> list[resources_pb2.Concept]:
     """The best concepts, highest value first; equal values in the model's own order."""
@@ -132,3 +132,22 @@ def _concepts(
         if not choice.select or concept_id in choice.select or name in choice.select:
             picked.append(resources_pb2.Concept(id=concept_id, name=name, value=value))
     return picked
+
+
+def shown_model(model: resources_pb2.Model) -> resources_pb2.Model:
+    """The model as an output names it: who it is, without its configuration."""
+    return resources_pb2.Model(
+        id=model.id,
+        name=model.name,
+        app_id=model.app_id,
+        user_id=model.user_id,
+        model_type_id=model.model_type_id,
+        created_at=model.created_at,
+        model_version=resources_pb2.ModelVersion(
+            id=model.model_version.id,
+            created_at=model.model_version.created_at,
+            status=model.model_version.status,
+            app_id=model.app_id,
+            user_id=model.user_id,
+        ),
+    )

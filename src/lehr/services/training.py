@@ -24,9 +24,12 @@ from lehr.protocol.statuses import status
 from lehr.services import eval_metrics
 from lehr.services.bases import folders_of, payload_of_bases
 from lehr.services.bundles import Bundles
+from lehr.services.clustering import order_clusters
 from lehr.services.concepts import ensure_concepts
 from lehr.services.evaluations import keep_first
+from lehr.services.model_types import is_trainable
 from lehr.services.models import found_model, with_version
+from lehr.services.operator_types import is_operator, settle
 from lehr.services.plans import Plan, inherited, plan_of
 from lehr.services.trained import describe_trained
 from lehr.services.training_contents import Contents
@@ -80,6 +83,8 @@ class Orders:
             if request.HasField("dataset_version"):
                 version.train_info.dataset.id = request.dataset_version.dataset_id
                 version.train_info.dataset.version.id = request.dataset_version.id
+            if not is_trainable(model.model_type_id):
+                return self._without_template(tx, model, version)
             plan = plan_of(ref, model.model_type_id, version)
             check_source(tx, plan)
             bases = payload_of_bases(tx, ref, plan)
@@ -89,6 +94,19 @@ class Orders:
             version_rows.insert(tx, ref, model_id, version)
             vref = ModelVersionRef(ref, model_id, version.id)
             self.queue.add(tx, KIND, payload_of(request) | bases, str(vref))
+        return with_version(model, version)
+
+    def _without_template(
+        self, tx: Connection, model: resources_pb2.Model, version: resources_pb2.ModelVersion
+    ) -> resources_pb2.Model:
+        """A version of an operator works at once; a clusterer's is made by a job of its own."""
+        ref = AppRef(model.user_id, model.app_id)
+        ensure_concepts(tx, ref, version.output_info.data.concepts)
+        if is_operator(model.model_type_id):
+            settle(version, model.model_type_id)
+            version_rows.insert(tx, ref, model.id, version)
+        else:
+            order_clusters(tx, self.queue, ModelVersionRef(ref, model.id, version.id), version)
         return with_version(model, version)
 
 

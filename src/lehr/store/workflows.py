@@ -24,6 +24,7 @@ __all__ = [
     "insert",
     "page",
     "page_versions",
+    "rename",
     "update",
     "update_version",
 ]
@@ -64,6 +65,18 @@ def page(tx: Connection, ref: AppRef, *, page: int, per_page: int) -> list[resou
 def count(tx: Connection, ref: AppRef) -> int:
     """How many workflows the app has."""
     return _WORKFLOWS.count(tx, table.c.app_key == app_key(ref))
+
+
+def rename(tx: Connection, ref: AppRef, old: str, new: str) -> None:
+    """Gives a workflow another id, in its versions too. Raises NotFound."""
+    workflow = _WORKFLOWS.first(tx, *_is(ref, old))
+    if workflow is None:
+        raise WorkflowNotFound(f"there is no workflow {old!r} in app {ref.app_id!r}")
+    for version in _VERSIONS.page(tx, workflow_versions.c.workflow_key == _key(ref, old), page=1, per_page=1 << 31):
+        version.workflow_id = new
+        _VERSIONS.update(tx, version, *_is_version(ref, old, version.id))
+    workflow.id = workflow.version.workflow_id = new
+    _WORKFLOWS.update(tx, workflow, *_is(ref, old))
 
 
 def update(tx: Connection, ref: AppRef, workflow: resources_pb2.Workflow) -> None:

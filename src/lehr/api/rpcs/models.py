@@ -9,9 +9,9 @@ from lehr.api.calls import Call
 from lehr.errors import InvalidModel
 from lehr.protocol import resources_pb2, service_pb2, status_code_pb2, status_pb2
 from lehr.services import model_types
+from lehr.services.model_outputs import ModelOutputs
 from lehr.services.models import Models
 from lehr.services.paging import paging
-from lehr.services.predict import Predict
 from lehr.services.signing import Signer
 from lehr.services.training import Orders
 from lehr.store.models import ModelFilter
@@ -23,7 +23,7 @@ class ModelRpcs:
 
     models: Models
     orders: Orders
-    predict: Predict
+    predict: ModelOutputs
     signer: Signer
 
     def PostModels(self, call: Call, request: service_pb2.PostModelsRequest) -> service_pb2.SingleModelResponse:
