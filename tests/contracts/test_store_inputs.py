@@ -140,17 +140,26 @@ def test_annotations_are_found_by_every_filter_as_by_a_plain_search(tx) -> None:
         )
         for number in range(60)
     ]
+    for note in notes[::4]:
+        note.worker.workflow.version.id = "w1"
     annotations.insert(tx, APP, notes)
     for filters in (
         AnnotationFilter(),
         AnnotationFilter(input_ids=("a", "c")),
         AnnotationFilter(ids=("n3", "n4", "none"), user_ids=("bob",)),
         AnnotationFilter(model_version_ids=("v1",), statuses=(24150,)),
+        AnnotationFilter(user_ids=("ann",), model_version_ids=("v1",)),
+        AnnotationFilter(workflow_version_ids=("w1",)),
+        AnnotationFilter(people_only=True),
     ):
         wanted = [note.id for note in notes if _fits(note, filters)]
         found = annotations.page(tx, APP, page=1, per_page=100, filters=filters)
         assert [note.id for note in found] == wanted
         assert annotations.count(tx, APP, filters) == len(wanted)
+    workers = annotations.workers(tx, APP, page=1, per_page=10)
+    assert workers == [("ann", "", ""), ("bob", "", ""), ("", "v1", ""), ("", "", "w1")]
+    assert annotations.workers(tx, APP, people_only=True, page=1, per_page=10) == workers[:2]
+    assert annotations.workers(tx, APP, page=2, per_page=3) == workers[3:]
     by_input = annotations.of_inputs(tx, APP, ["a", "none"])
     assert [note.id for note in by_input["a"]] == [note.id for note in notes if note.input_id == "a"]
     assert by_input["none"] == []
@@ -160,11 +169,18 @@ def _fits(note: resources_pb2.Annotation, filters: AnnotationFilter) -> bool:
     pairs = (
         (filters.ids, note.id),
         (filters.input_ids, note.input_id),
-        (filters.user_ids, note.user_id),
-        (filters.model_version_ids, note.model_version_id),
         (filters.statuses, note.status.code),
     )
-    return all(not wanted or value in wanted for wanted, value in pairs)
+    workflow_version_id = note.worker.workflow.version.id
+    is_by_person = not note.model_version_id and not workflow_version_id
+    workers = (
+        (filters.user_ids, note.user_id if is_by_person else None),
+        (filters.model_version_ids, note.model_version_id),
+        (filters.workflow_version_ids, workflow_version_id),
+    )
+    if any(wanted for wanted, _ in workers) and not any(value in wanted for wanted, value in workers):
+        return False
+    return all(not wanted or value in wanted for wanted, value in pairs) and (is_by_person or not filters.people_only)
 
 
 def test_deleting_annotations_keeps_to_what_is_named(tx) -> None:

@@ -19,6 +19,7 @@ from lehr.services.paging import MAX_PER_PAGE, Paging
 from lehr.services.regions import cleaned, labels_in
 from lehr.store import annotations as annotation_rows
 from lehr.store import inputs as input_rows
+from lehr.store import users as user_rows
 from lehr.store.annotations import AnnotationFilter
 from lehr.store.db import Database
 
@@ -27,8 +28,6 @@ MAX_ANNOTATIONS = 1000
 STATUSES = range(status_code_pb2.ANNOTATION_SUCCESS, status_code_pb2.ANNOTATION_SUCCESS + 10)
 """Codes that a client may give an annotation: reviews and the like."""
 GOOD = frozenset(STATUSES) - {status_code_pb2.ANNOTATION_INVALID_ARGUMENT, status_code_pb2.ANNOTATION_FAILED}
-BY_PEOPLE = ("",)
-"""Model versions of annotations that no model made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +96,7 @@ class Annotations:
         """A page of annotations, oldest first; by people only, unless `also_by_models`."""
         filters = wanted.filters
         if not wanted.also_by_models:
-            filters = replace(filters, model_version_ids=BY_PEOPLE)
+            filters = replace(filters, people_only=True)
         with self.db.read() as tx:
             if wanted.pairs:
                 start = (paging.page - 1) * paging.per_page
@@ -106,6 +105,15 @@ class Annotations:
                 found = annotation_rows.page(tx, ref, page=paging.page, per_page=paging.per_page, filters=filters)
             rename_labels(tx, ref, [label for each in found for label in labels_in(each.data)])
         return found
+
+    def workers(
+        self, ref: AppRef, paging: Paging, *, people_only: bool = False, with_names: bool = False
+    ) -> list[resources_pb2.Worker]:
+        """A page of the people, models and workflows that annotated in the app; names of people where asked for."""
+        page, per_page = paging.page, paging.per_page
+        with self.db.read() as tx:
+            found = annotation_rows.workers(tx, ref, people_only=people_only, page=page, per_page=per_page)
+            return [_worker(tx, *one, with_names=with_names) for one in found]
 
     def patch(
         self,
@@ -158,6 +166,22 @@ class Annotations:
             raise _missing(input_id, annotation_id)
 
 
+def _worker(
+    tx: Connection, user_id: str, model_version_id: str, workflow_version_id: str, *, with_names: bool
+) -> resources_pb2.Worker:
+    if workflow_version_id:
+        wanted = resources_pb2.WorkflowVersion(id=workflow_version_id)
+        return resources_pb2.Worker(workflow=resources_pb2.Workflow(version=wanted))
+    if model_version_id:
+        version = resources_pb2.ModelVersion(id=model_version_id)
+        return resources_pb2.Worker(model=resources_pb2.Model(model_version=version))
+    user = resources_pb2.User(id=user_id)
+    known = user_rows.get(tx, user_id) if with_names else None
+    if known is not None:
+        user.first_name, user.last_name = known.first_name, known.last_name
+    return resources_pb2.Worker(user=user)
+
+
 def paired(input_ids: Sequence[str], ids: Sequence[str]) -> list[tuple[str, str]]:
     """(input id, annotation id) for each id. Raises InvalidRequest unless there is an input id for each."""
     if ids and len(ids) != len(input_ids):
@@ -185,6 +209,10 @@ def _read(order: resources_pb2.Annotation, user_id: str) -> resources_pb2.Annota
     made.model_version_id = order.model_version_id or order.worker.model.model_version.id
     if made.model_version_id:
         made.worker.model.model_version.id = made.model_version_id
+        made.trusted = False
+    elif order.worker.workflow.version.id:
+        made.worker.workflow.version.id = order.worker.workflow.version.id
+        made.worker.workflow.id = order.worker.workflow.id
         made.trusted = False
     try:
         checked_id(made.id, "Annotation", refuse=InvalidAnnotation)

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, or_, select
 
 from lehr.errors import NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.store import backlog, facts
-from lehr.store.rows import Noun, app_key, app_key_of
+from lehr.store.rows import Noun, app_key, app_key_of, paged
 from lehr.store.tables import input_annotations as table
 from lehr.store.tables import inputs
 from lehr.store.times import stamp
 
-__all__ = ["AnnotationFilter", "count", "delete", "get", "insert", "of_inputs", "page", "update"]
+__all__ = ["AnnotationFilter", "count", "delete", "get", "insert", "of_inputs", "page", "update", "workers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,11 @@ class AnnotationFilter:
     ids: tuple[str, ...] = ()
     input_ids: tuple[str, ...] = ()
     user_ids: tuple[str, ...] = ()
+    """Of people; beside model or workflow versions: what any of these workers made."""
     model_version_ids: tuple[str, ...] = ()
+    workflow_version_ids: tuple[str, ...] = ()
+    people_only: bool = False
+    """Nothing that a model or a workflow made."""
     statuses: tuple[int, ...] = ()
     task_id: str = ""
 
@@ -37,6 +41,7 @@ def _columns(message: resources_pb2.Annotation) -> dict[str, Any]:
         "id": message.id,
         "user_id": message.user_id,
         "model_version_id": message.model_version_id,
+        "workflow_version_id": message.worker.workflow.version.id,
         "task_id": message.task_id,
         "status_code": message.status.code,
         **facts.annotation_columns(message),
@@ -107,15 +112,44 @@ def _matches(ref: AppRef, filters: AnnotationFilter) -> list[ColumnElement[bool]
     where: list[ColumnElement[bool]] = [table.c.app_key == app_key(ref)]
     if filters.input_ids or filters.ids:
         where.append(table.c.key.in_(_chosen(ref, filters)))
-    wanted = (
-        (table.c.user_id, filters.user_ids),
-        (table.c.model_version_id, filters.model_version_ids),
-        (table.c.status_code, filters.statuses),
-    )
-    where += [column.in_(values) for column, values in wanted if values]
+    if workers := _made_by(filters):
+        where.append(or_(*workers))
+    if filters.people_only:
+        where.append(_BY_PEOPLE)
+    if filters.statuses:
+        where.append(table.c.status_code.in_(filters.statuses))
     if filters.task_id:
         where.append(table.c.task_id == filters.task_id)
     return where
+
+
+_BY_PEOPLE = and_(table.c.model_version_id == "", table.c.workflow_version_id == "")
+
+
+def _made_by(filters: AnnotationFilter) -> list[ColumnElement[bool]]:
+    """One condition for each kind of worker that is named; any of them will do."""
+    conditions: list[ColumnElement[bool]] = []
+    if filters.user_ids:
+        conditions.append(and_(_BY_PEOPLE, table.c.user_id.in_(filters.user_ids)))
+    if filters.model_version_ids:
+        conditions.append(table.c.model_version_id.in_(filters.model_version_ids))
+    if filters.workflow_version_ids:
+        conditions.append(table.c.workflow_version_id.in_(filters.workflow_version_ids))
+    return conditions
+
+
+def workers(
+    tx: Connection, ref: AppRef, *, people_only: bool = False, page: int, per_page: int
+) -> list[tuple[str, str, str]]:
+    """(user, model version, workflow version) of everybody who annotated in the app: one of the three. People first."""
+    workflow = table.c.workflow_version_id
+    model = case((workflow == "", table.c.model_version_id), else_="").label("model")
+    user = case((_BY_PEOPLE, table.c.user_id), else_="").label("person")
+    query = select(user, model, workflow).where(table.c.app_key == app_key(ref))
+    if people_only:
+        query = query.where(_BY_PEOPLE)
+    found = tx.execute(paged(query.distinct().order_by(workflow, model, user), page, per_page))
+    return [(row.person, row.model, row.workflow_version_id) for row in found]
 
 
 def _chosen(ref: AppRef, filters: AnnotationFilter) -> Select[Any]:

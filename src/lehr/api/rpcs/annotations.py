@@ -39,6 +39,18 @@ class AnnotationRpcs:
         found = self.annotations.list_of(call.needed_app(), _wanted(request), page)
         return service_pb2.MultiAnnotationResponse(annotations=found)
 
+    def ListAnnotationWorkers(
+        self, call: Call, request: service_pb2.ListAnnotationWorkersRequest
+    ) -> service_pb2.MultiWorkerResponse:
+        """Who annotated in the app: people, models and workflows."""
+        found = self.annotations.workers(
+            call.needed_app(),
+            paging(request.page, request.per_page),
+            people_only=request.trusted_only,
+            with_names=bool({"all", "names"} & set(request.additional_fields)),
+        )
+        return service_pb2.MultiWorkerResponse(workers=found)
+
     def PatchAnnotations(
         self, call: Call, request: service_pb2.PatchAnnotationsRequest
     ) -> service_pb2.MultiAnnotationResponse:
@@ -65,6 +77,7 @@ def _wanted(request: service_pb2.ListAnnotationsRequest) -> Wanted:
         input_ids=tuple(request.input_ids),
         user_ids=tuple(request.user_ids),
         model_version_ids=tuple(request.model_version_ids),
+        workflow_version_ids=tuple(request.workflow_version_ids),
         statuses=tuple(status.code for status in request.statuses),
         task_id=request.task_id,
     )

@@ -110,6 +110,7 @@ input_annotations = table(
     Column("id", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("model_version_id", Text, nullable=False),
+    Column("workflow_version_id", Text, nullable=False),
     Column("task_id", Text, nullable=False),
     Column("status_code", Integer, nullable=False),
     # what searches filter by
