@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lehr.errors import InvalidSearch
+from lehr.index.library import Library
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.services.neighbours import Neighbours, unit
@@ -14,8 +15,9 @@ from lehr.store.versions import ModelVersionRef
 
 
 @pytest.fixture
-def neighbours(db) -> Neighbours:
-    return Neighbours(db=db, bundles=None, decoders=None, predictors=None)
+def neighbours(db, tmp_path) -> Neighbours:
+    library = Library(tmp_path / "index")
+    return Neighbours(db=db, bundles=None, decoders=None, predictors=None, library=library)
 
 
 def filled(db, ref: AppRef, vectors_ND: np.ndarray) -> list[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lehr.index.library import Library
 from lehr.jobs.runs import perform
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
@@ -44,7 +45,13 @@ class Shop:
             decoders=decoders,
             predictor=Occasional(lambda: Predictors(1), idle_seconds=5),
         )
-        self.neighbours = Neighbours(db=db, bundles=self.bundles, decoders=decoders, predictors=predictors)
+        self.neighbours = Neighbours(
+            db=db,
+            bundles=self.bundles,
+            decoders=decoders,
+            predictors=predictors,
+            library=Library(home / "index"),
+        )
 
     def add(self, **pictures: bytes) -> None:
         upload = [

@@ -6,6 +6,7 @@ cosine is that by Euclidean distance.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ __all__ = ["Nearest", "merged", "nearest", "nothing"]
 
 BLOCK_VALUES = 4 << 20
 """Values of one block: 16 MiB in float32, near what a processor's cache holds."""
+MANY = 1024
+"""From so many neighbours on they are sorted once, at the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +36,33 @@ def nearest(vectors_ND: np.ndarray, queries_QD: np.ndarray, k: int, *, among: np
     """
     assert k >= 1, f"k {k}"
     assert queries_QD.ndim == 2, f"queries {queries_QD.shape}"
+    num_rows = len(vectors_ND) if among is None else len(among)
+    if k >= MANY and num_rows > MANY:
+        return _of_many(vectors_ND, queries_QD, k, among)
     best = nothing(len(queries_QD), k)
+    for rows, cosines_QB in _blocks(vectors_ND, queries_QD, among):
+        best = merged(best, _best_of(rows, cosines_QB, k), k)
+    return best
+
+
+def _blocks(
+    vectors_ND: np.ndarray, queries_QD: np.ndarray, among: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows, and the cosines of every query with them, a block at a time."""
     num_rows = len(vectors_ND) if among is None else len(among)
     step = max(1, BLOCK_VALUES // max(1, queries_QD.shape[1]))
     for start in range(0, num_rows, step):
         rows = np.arange(start, min(start + step, num_rows)) if among is None else among[start : start + step]
         block_BD = vectors_ND[rows[0] : rows[-1] + 1] if among is None else vectors_ND[rows]
-        cosines_QB = queries_QD @ block_BD.astype(np.float32, copy=False).T
-        best = merged(best, _best_of(rows, cosines_QB, k), k)
-    return best
+        yield rows, queries_QD @ block_BD.astype(np.float32, copy=False).T
+
+
+def _of_many(vectors_ND: np.ndarray, queries_QD: np.ndarray, k: int, among: np.ndarray | None) -> Nearest:
+    """One sort at the end, where merging block by block would sort the same rows again and again."""
+    parts = list(_blocks(vectors_ND, queries_QD, among))
+    rows = np.concatenate([rows for rows, _ in parts])
+    cosines_QN = np.concatenate([cosines for _, cosines in parts], axis=1)
+    return merged(nothing(len(queries_QD), k), _best_of(rows, cosines_QN, k), k)
 
 
 def nothing(num_queries: int, k: int) -> Nearest:

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from lehr.errors import InvalidSearch
-from lehr.index.exact import nearest as exactly_nearest
+from lehr.index.library import Library
+from lehr.index.shelf import ANNOTATION, FRAME, INPUT, SEQ, Part, Ranked, Shelf, View
 from lehr.learn.bundle import read_bundle
 from lehr.protocol.ids import AppRef
 from lehr.services.base_workflow import embedder_of
@@ -26,6 +27,8 @@ from lehr.store.versions import ModelVersionRef
 
 Of = Literal["inputs", "annotations"]
 Metric = Literal["cosine", "euclidean"]
+PAGE = 8192
+"""Vectors that are read from the store at once."""
 Picture = bytes | np.ndarray
 """An encoded picture, or pixels: uint8 [H, W, 3]."""
 
@@ -45,12 +48,13 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """Needs the store, trained bundles, decoder and predictor processes."""
+    """Needs the store, trained bundles, decoder and predictor processes, and this process's copies of the vectors."""
 
     db: Database
     bundles: Bundles
     decoders: DecoderPool
     predictors: Predictors
+    library: Library
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, "embed"))
 
     def embedder(self, ref: AppRef) -> ModelVersionRef:
@@ -114,16 +118,44 @@ class Neighbours:
         """
         with self.db.read() as tx:
             serving = rows.serving(tx, ref)
-            if serving is None or not serving.dimensions or k < 1:
-                return []
-            found = rows.read(tx, serving.key, after=0, limit=1 << 31)
+        if serving is None or not serving.dimensions or k < 1:
+            return []
         query_D = self._checked(query, serving.dimensions)
-        keys = found.input_keys if of == "inputs" else found.annotation_keys
-        eligible = (found.annotation_keys == 0) if of == "inputs" else (found.annotation_keys != 0)
-        if among is not None:
-            eligible &= np.isin(keys, np.asarray(among, np.int64))
-        best = exactly_nearest(found.values_ND, query_D[None], max(k, len(found)), among=np.flatnonzero(eligible))
-        return _told(found, best.rows_QK[0], best.cosines_QK[0], k, metric, of)
+        shelf = self._shelf(serving)
+        view = shelf.catch_up(serving.last_seq, lambda after: self._read(serving.key, after))
+        column = INPUT if of == "inputs" else ANNOTATION
+        wanted = None if among is None else np.asarray(among, np.int64)
+        count = k
+        while True:
+            ranked = view.search(query_D, count, view.chosen(column, wanted))
+            dead = self._dead(serving.key, view, ranked)
+            best = _best_of_each(view.keys_N4[ranked.rows, column], ranked, dead, k)
+            if len(best) == k or len(ranked.rows) < count:
+                return [_found(view.keys_N4[row], cosine, metric) for row, cosine in best]
+            if dead:
+                view = shelf.bury(dead)
+            else:
+                count *= 4
+
+    def _shelf(self, generation: rows.Generation) -> Shelf:
+        def tell(recall: float) -> None:
+            with self.db.write() as tx:
+                rows.set_recall(tx, generation.key, recall)
+
+        return self.library.shelf(generation.uid, generation.dimensions, tell)
+
+    def _read(self, generation_key: int, after: int) -> Part:
+        with self.db.read() as tx:
+            found = rows.read(tx, generation_key, after=after, limit=PAGE)
+        keys = np.stack([found.seqs, found.input_keys, found.annotation_keys, found.frames_ms], axis=1)
+        return Part(keys_N4=keys, vectors_ND=found.values_ND)
+
+    def _dead(self, generation_key: int, view: View, ranked: Ranked) -> set[int]:
+        """Which of the rows are gone from the store."""
+        seqs = view.keys_N4[ranked.rows, SEQ]
+        with self.db.read() as tx:
+            alive = rows.alive(tx, generation_key, seqs.tolist())
+        return {int(row) for row, seq in zip(ranked.rows, seqs, strict=True) if int(seq) not in alive}
 
     @staticmethod
     def _checked(query: np.ndarray, dimensions: int) -> np.ndarray:
@@ -152,23 +184,23 @@ def _means(found: rows.Vectors, keys: np.ndarray, taking_part: np.ndarray) -> di
     return {key: unit(total[None])[0] for key, total in sums.items()}
 
 
-def _told(found: rows.Vectors, ranked: np.ndarray, cosines: np.ndarray, k: int, metric: Metric, of: Of) -> list[Found]:
-    told: dict[int, Found] = {}
-    for row, cosine in zip(ranked, cosines, strict=True):
-        key = int((found.input_keys if of == "inputs" else found.annotation_keys)[row])
-        if row >= 0 and key not in told:
-            told[key] = _found(found, int(row), float(cosine), metric)
-        if row < 0 or len(told) == k:
+def _best_of_each(keys: np.ndarray, ranked: Ranked, dead: set[int], k: int) -> list[tuple[int, float]]:
+    """Of every input (or region) its best row, with the cosine; the `k` nearest, the nearest first."""
+    best: dict[int, tuple[int, float]] = {}
+    for key, row, cosine in zip(keys.tolist(), ranked.rows.tolist(), ranked.cosines.tolist(), strict=True):
+        if row not in dead and key not in best:
+            best[key] = (row, cosine)
+        if len(best) == k:
             break
-    return list(told.values())
+    return list(best.values())
 
 
-def _found(found: rows.Vectors, row: int, cosine: float, metric: Metric) -> Found:
+def _found(keys_4: np.ndarray, cosine: float, metric: Metric) -> Found:
     cosine = min(1.0, max(-1.0, cosine))
-    frame = int(found.frames_ms[row])
+    frame = int(keys_4[FRAME])
     return Found(
-        input_key=int(found.input_keys[row]),
-        annotation_key=int(found.annotation_keys[row]) or None,
+        input_key=int(keys_4[INPUT]),
+        annotation_key=int(keys_4[ANNOTATION]) or None,
         frame_ms=None if frame < 0 else frame,
         distance=1.0 - cosine if metric == "cosine" else (2.0 - 2.0 * cosine) ** 0.5,
         score=(1.0 + cosine) / 2.0,
