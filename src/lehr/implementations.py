@@ -26,6 +26,7 @@ from lehr.api.rpcs.statuses import StatusRpcs
 from lehr.api.rpcs.tracks import TrackRpcs
 from lehr.api.rpcs.uploads import UploadRpcs
 from lehr.api.rpcs.workflows import WorkflowRpcs
+from lehr.index.library import Library
 from lehr.jobs.queue import Queue
 from lehr.services.add_jobs import AddJobs
 from lehr.services.annotation_filters import AnnotationFilters
@@ -121,7 +122,11 @@ class Parts:
     def neighbours(self) -> Neighbours:
         """Vectors of pictures, and what is near them."""
         return Neighbours(
-            db=self.store.db, bundles=self.store.bundles, decoders=self.decoders, predictors=self.predictors
+            db=self.store.db,
+            bundles=self.store.bundles,
+            decoders=self.decoders,
+            predictors=self.predictors,
+            library=Library(self.settings.home / "cache" / "index"),
         )
 
 
