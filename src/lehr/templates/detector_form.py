@@ -6,7 +6,7 @@ Ranges are the public ones; defaults, which were never published, are RetinaNet'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lehr.hyperparameters import Form, knob, resolved_lrate
@@ -129,8 +129,6 @@ class DetectorFamily:
     """"standard" or "lite", see learn/detection/detector.py."""
     has_steady_head: bool = False
     """Norms in the head, for training in few steps; with a random base there are norms in any case."""
-    is_exact_on_cpu: bool = False
-    """Convolutions are computed in float32 on a CPU: depthwise ones are slower in bfloat16 there."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the backbone."""
 
@@ -148,7 +146,7 @@ def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, p
     return Recipe(
         template=template,
         form=form.model_dump(mode="json"),
-        problem=_computed(family, problem),
+        problem=problem,
         net=_net(family, form, problem, weights),
         begin=detection_learning(
             weights,
@@ -180,12 +178,6 @@ def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, p
         notices=() if weights.are_pretrained else (scratch_notice(weights),),
         provenance=weights.to_json(),
     )
-
-
-def _computed(family: DetectorFamily, problem: Problem) -> Problem:
-    if problem.device.is_cuda or not family.is_exact_on_cpu:
-        return problem
-    return replace(problem, device=replace(problem.device, is_bf16=False))
 
 
 def _net(family: DetectorFamily, form: DetectorForm, problem: Problem, weights: BaseWeights) -> Net:

@@ -24,7 +24,6 @@ LITE = DetectorFamily(
     weights="tf_efficientnet_lite0",
     head="lite",
     has_steady_head=True,
-    is_exact_on_cpu=True,
 )
 
 

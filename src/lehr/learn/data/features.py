@@ -56,7 +56,7 @@ def cached_features(
 def features_name(weights_sha256: str, preprocessing: Preprocessing, view: View, device: Device) -> str:
     """The file's name: a hash of all that determines the numbers."""
     one_view = replace(preprocessing, views=(view,)).to_json()
-    facts = json.dumps([1, weights_sha256, one_view, device.is_bf16, device.is_cuda], sort_keys=True)
+    facts = json.dumps([2, weights_sha256, one_view, device.is_bf16, device.is_cuda], sort_keys=True)
     return f"features-{hashlib.sha256(facts.encode()).hexdigest()[:32]}.npy"
 
 

@@ -38,7 +38,7 @@ class TorchDetector:
     """uint8 [N, H, W, 3], H and W multiples of 32, to boxes; on the given device in its own precision."""
 
     def __init__(self, net: RetinaNet, preprocessing: Preprocessing, device: Device) -> None:
-        self.net = net.to(device.name, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.net = device.place(net).eval()
         self.pixels = Pixels(preprocessing).to(device.name)
         self.device = device
 

@@ -242,7 +242,7 @@ def detection_learning(weights: BaseWeights, training: DetectorTraining) -> Begi
         save_memory(detector, training.gradient_checkpointing, recipe)
         detector.base.requires_grad_(not training.is_base_frozen)
         net = TrainedDetector(detector, DetectionObjective(use_focal_loss=training.use_focal_loss))
-        net = net.to(recipe.problem.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = recipe.problem.device.place(net)
         learner = DetectionLearner(net, recipe, data, training.flip_probability)
         if not weights.are_pretrained:
             learner.norms = begin_settling(detector.base)

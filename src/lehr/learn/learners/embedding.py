@@ -99,7 +99,7 @@ def angular_feature_learning(weights: BaseWeights) -> BeginLearning:
         net = build(recipe.net.name, recipe.net.arguments)
         assert isinstance(net, AngularEmbedder), f"{recipe.net.name} does not learn by angles"
         weights.fill(net.base)
-        net = net.to(recipe.problem.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = recipe.problem.device.place(net)
         features_VNF = yield from features_of(net.base, weights.sha256, recipe, data)
         return AngularFeatureLearner(net, features_VNF, recipe, data)
 

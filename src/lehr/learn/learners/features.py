@@ -140,7 +140,7 @@ def learner_on(
     net: nn.Module, weights_sha256: str, recipe: Recipe, data: Data
 ) -> Generator[Preparing | Noted, None, FeatureLearner]:
     """Features of `net.base`, from the cache or computed, and a fresh head on them."""
-    net = net.to(recipe.problem.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = recipe.problem.device.place(net)
     features_VND = yield from features_of(net.base, weights_sha256, recipe, data)  # type: ignore[arg-type]
     return FeatureLearner(net, features_VND, recipe, data)
 

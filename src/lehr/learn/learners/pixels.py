@@ -131,7 +131,7 @@ def pixel_learning(
     def begin_learning(recipe: Recipe, data: Data, is_fresh: bool) -> Generator[Preparing | Noted, None, PixelLearner]:
         torch.manual_seed(recipe.seed)
         net = build(recipe.net.name, recipe.net.arguments)
-        net = net.to(recipe.problem.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = recipe.problem.device.place(net)
         learner = learner_type(net, recipe, data, augmentation, loss_of(recipe.activation, smoothing))
         adapt(net, recipe)
         if norms == "settling":
