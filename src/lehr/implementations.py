@@ -9,8 +9,10 @@ from functools import cached_property
 
 from lehr.api.rpcs.annotation_filters import AnnotationFilterRpcs
 from lehr.api.rpcs.annotations import AnnotationRpcs
+from lehr.api.rpcs.app_details import AppDetailRpcs
 from lehr.api.rpcs.apps import AppRpcs
 from lehr.api.rpcs.bulk_operations import BulkRpcs
+from lehr.api.rpcs.concept_details import ConceptDetailRpcs
 from lehr.api.rpcs.concepts import ConceptRpcs
 from lehr.api.rpcs.dataset_exports import DatasetExportRpcs
 from lehr.api.rpcs.datasets import DatasetRpcs
@@ -21,6 +23,7 @@ from lehr.api.rpcs.model_details import ModelDetailRpcs
 from lehr.api.rpcs.model_exports import ModelExportRpcs
 from lehr.api.rpcs.model_streams import ModelStreamRpcs
 from lehr.api.rpcs.models import ModelRpcs
+from lehr.api.rpcs.people import PeopleRpcs
 from lehr.api.rpcs.searches import SearchRpcs
 from lehr.api.rpcs.statuses import StatusRpcs
 from lehr.api.rpcs.tracks import TrackRpcs
@@ -32,9 +35,13 @@ from lehr.services.add_jobs import AddJobs
 from lehr.services.annotation_filters import AnnotationFilters
 from lehr.services.annotation_writing import AnnotationWriting
 from lehr.services.annotations import Annotations
+from lehr.services.app_details import AppDetails
 from lehr.services.apps import Apps
 from lehr.services.bulk_operations import BulkOperations
 from lehr.services.bundles import Bundles
+from lehr.services.collaborators import Collaborators
+from lehr.services.concept_details import ConceptDetails
+from lehr.services.concept_relations import ConceptRelations
 from lehr.services.concepts import Concepts
 from lehr.services.dataset_exports import DatasetExports
 from lehr.services.dataset_metrics import DatasetMetrics
@@ -46,6 +53,7 @@ from lehr.services.exports import Exports
 from lehr.services.extractions import Extractions
 from lehr.services.inputs import Inputs
 from lehr.services.keys import Keys
+from lehr.services.log_entries import LogEntries
 from lehr.services.manifests import Manifests
 from lehr.services.model_ids import ModelIds
 from lehr.services.model_inputs import ModelInputs
@@ -132,7 +140,7 @@ class Parts:
 
 def implementations(parts: Parts) -> list[object]:
     """Every group of RPCs."""
-    return [*_resources(parts), *_searches(parts), *_learning(parts), StatusRpcs()]
+    return [*_resources(parts), *_searches(parts), *_learning(parts), *_around(parts), StatusRpcs()]
 
 
 def _resources(parts: Parts) -> list[object]:
@@ -163,6 +171,16 @@ def _searches(parts: Parts) -> list[object]:
     return [
         SearchRpcs(searches=searches, saved=SavedSearches(db=db, searches=searches)),
         BulkRpcs(bulk=BulkOperations(db=db, queue=parts.store.queue, searches=searches)),
+    ]
+
+
+def _around(parts: Parts) -> list[object]:
+    """Collaborators, scopes, logs; apps and concepts in detail."""
+    db, queue = parts.store.db, parts.store.queue
+    return [
+        PeopleRpcs(collaborators=Collaborators(db=db), logs=LogEntries(db=db)),
+        AppDetailRpcs(details=AppDetails(db=db, queue=queue, apps=Apps(db=db, queue=queue))),
+        ConceptDetailRpcs(relations=ConceptRelations(db=db), details=ConceptDetails(db=db)),
     ]
 
 

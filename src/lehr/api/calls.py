@@ -22,7 +22,7 @@ class Caller:
     app: AppRef | None = None
     """The app that the key is confined to; None: a personal access token."""
     scopes: frozenset[str] = EVERY_SCOPE
-    """Names of `clarifai.auth.scope.S`."""
+    """Names of `clarifai.auth.scope.S`, and gRPC paths of single RPCs."""
 
 
 ANONYMOUS = Caller(user_id="", key_id="", scopes=frozenset())

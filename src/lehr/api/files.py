@@ -19,6 +19,7 @@ from lehr.errors import LehrError, MissingScope, NotFound
 from lehr.protocol.ids import AppRef
 from lehr.protocol.rpcs import RPCS, missing_scopes
 from lehr.services.dataset_exports import DatasetExports, format_called
+from lehr.services.entry import may_look
 from lehr.services.exports import Exports
 from lehr.services.media import HostedMedia
 from lehr.services.signing import Signer
@@ -119,9 +120,11 @@ class Files:
         path = request.path_params
         ref = AppRef(path["user"], path["app"])
         found = self.identify(request.headers.get("authorization", "").rpartition(" ")[2])
-        if found.user_id != ref.user_id or found.app not in (None, ref):
+        with self.db.read() as tx:
+            is_let_in = may_look(tx, "GetInput", found.user_id, ref)
+        if not is_let_in or found.app not in (None, ref):
             raise NotFound(f"There is no image {path['sha']!r}.")
-        if missing_scopes(RPCS["GetInput"], found.key.scopes):
+        if missing_scopes(RPCS["GetInput"], [*found.key.scopes, *found.key.endpoints]):
             raise MissingScope("An input's image needs the scopes of GetInput, which this key lacks.")
         hosted = self.media.find(ref, path["sha"], path["size"])
         return Response(

@@ -52,6 +52,7 @@ def rest_app(*, door: Door, routes: Sequence[BaseRoute] = (), room: Room | None 
     )
     app.state.rest_face = face
     app.router.default = _no_such_page
+    app.router.redirect_slashes = False  # /v2 is no page that /v2/ could stand for
     return app
 
 

@@ -277,6 +277,12 @@ class Queue:
         query = select(jobs).where(jobs.c.subject == subject).order_by(jobs.c.key.desc())
         return [_view(row) for row in tx.execute(query)]
 
+    def busy_under(self, tx: Connection, path: str) -> list[JobView]:
+        """What waits or runs for this subject, or for one below it (`user/app`: also `user/app/model/version`)."""
+        below = func.substr(jobs.c.subject, 1, len(path) + 1) == f"{path}/"
+        alive = jobs.c.state.in_([State.QUEUED, State.RUNNING])
+        return [_view(row) for row in tx.execute(select(jobs).where(alive, below | (jobs.c.subject == path)))]
+
     def counts(self, tx: Connection) -> dict[State, int]:
         """State → number of jobs in it, zeros included."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)

@@ -40,6 +40,11 @@ class Entry:
         self.apps.admit(rpc, user_id, of_user, ref)
 
 
+def may_look(tx: Connection, rpc: str, user_id: str, ref: AppRef) -> bool:
+    """Whether the user, as owner or collaborator, may call an RPC that only reads. Raises MissingScope."""
+    return ref.user_id == user_id or _is_collaborator(tx, RPCS[rpc], user_id, ref)
+
+
 def is_about_an_app(rpc: Rpc) -> bool:
     """Whether an RPC works inside of one app: others would lend a collaborator the owner's whole account."""
     return rpc.name in BESIDE_APPS or "{user_app_id.app_id}" in rpc.bindings[0].template

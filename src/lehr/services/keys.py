@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lehr.errors import InvalidRequest, KeyInvalid, KeyNotFound, MissingScope, NotFound
+from lehr.errors import InvalidRequest, KeyInvalid, KeyNotFound, NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef, new_id
 from lehr.protocol.patch import patched
-from lehr.protocol.rpcs import ALL_SCOPES, with_implied
+from lehr.protocol.rpcs import ALL_SCOPES
 from lehr.services.paging import Paging
+from lehr.services.scopes import check_known, check_within
 from lehr.services.users import APP_SPECIFIC_KEY, PERSONAL_ACCESS_TOKEN
 from lehr.store import apps as app_rows
 from lehr.store import keys as key_rows
@@ -55,7 +56,8 @@ class Keys:
                 key.id, key.type = new_id(), order.type or APP_SPECIFIC_KEY
                 if not key.scopes and not key.endpoints:
                     key.scopes.append(ALL_SCOPES)
-                _check_within(key.scopes, held)
+                check_known(key.scopes, key.endpoints)
+                check_within(key.scopes, key.endpoints, held)
                 key.ClearField("created_at")
                 key_rows.insert(tx, user_id, key, secret=secret, app=app)
                 key.id = secret
@@ -87,7 +89,9 @@ class Keys:
                     raise KeyNotFound(f"There is no key {change.id[:6]}…")
                 _check_expiry(change)
                 key = patched(found.key, change, action or "overwrite")
-                _check_within(set(key.scopes) - set(found.key.scopes), held)
+                check_known(change.scopes, change.endpoints)
+                scopes, endpoints = (set(getattr(key, each)) for each in ("scopes", "endpoints"))
+                check_within(scopes - set(found.key.scopes), endpoints - set(found.key.endpoints), held)
                 key.id, key.type = found.key.id, found.key.type
                 del key.apps[:]
                 key.apps.extend(found.key.apps)
@@ -116,14 +120,6 @@ class Keys:
         if not app_rows.exists(tx, ref):
             raise NotFound(f"App {ref.app_id!r} does not exist.")
         return ref
-
-
-def _check_within(scopes: Iterable[str], held: Iterable[str]) -> None:
-    """A key hands on at most what it holds itself."""
-    have = with_implied(held)
-    beyond = frozenset() if ALL_SCOPES in have else with_implied(scopes) - have
-    if beyond:
-        raise MissingScope(f"A key gives no scopes that it lacks itself: {', '.join(sorted(beyond))}.")
 
 
 def _check_expiry(key: resources_pb2.Key) -> None:

@@ -14,11 +14,11 @@ from lehr.protocol.ids import AppRef, checked_id
 from lehr.protocol.patch import OVERWRITE, checked_action
 from lehr.services.models import found_model, with_version
 from lehr.services.paging import MAX_PER_PAGE
+from lehr.store import embeddings
 from lehr.store import model_ids as rows
 from lehr.store import versions as version_rows
 from lehr.store import workflows as workflow_rows
 from lehr.store.db import Database
-from lehr.store.versions import ModelVersionRef
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +55,22 @@ class ModelIds:
 
     def _check_idle(self, tx: Connection, ref: AppRef, model_id: str) -> None:
         """A job knows its version by the model's id."""
-        for version in version_rows.page(tx, ref, model_id, page=1, per_page=MAX_PER_PAGE):
-            jobs = self.queue.of_subject(tx, str(ModelVersionRef(ref, model_id, version.id)))
-            busy = next((view for view in jobs if not view.state.is_final), None)
-            if busy is not None:
-                raise InvalidModel(
-                    f"Model {model_id!r} cannot get another id while a job ({busy.job.kind}) of its version "
-                    f"{version.id!r} is under way: wait for it, or delete the version."
-                )
+        for view in self.queue.busy_under(tx, f"{ref.user_id}/{ref.app_id}/{model_id}"):
+            version_id = view.job.subject.rpartition("/")[2]
+            raise InvalidModel(
+                f"Model {model_id!r} cannot get another id while a job ({view.job.kind}) of its version "
+                f"{version_id!r} is under way: wait for it, or delete the version."
+            )
 
 
 def _check_unnamed(tx: Connection, ref: AppRef, model_id: str) -> None:
-    """Raises InvalidModel where a workflow of the app would lose the model."""
+    """Raises InvalidModel where a workflow of the app, or an index, would lose the model."""
+    searching = [app.app_id for app, _ in embeddings.built_on(tx, f"{ref.user_id}/{ref.app_id}/{model_id}/")]
+    if searching:
+        raise InvalidModel(
+            f"Model {model_id!r} cannot get another id: it makes the vectors that searches in app {searching[0]!r} "
+            "compare."
+        )
     own = {(user, app) for user in ("", ref.user_id) for app in ("", ref.app_id)}
     naming = [
         workflow.id

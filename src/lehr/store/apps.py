@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
-from lehr.store.rows import Noun
+from lehr.store.rows import Noun, is_like
 from lehr.store.tables import apps
 
-__all__ = ["count", "delete", "exists", "get", "insert", "page", "update"]
+__all__ = ["count", "delete", "exists", "get", "insert", "page", "page_like", "update"]
 
 _APPS = Noun(
     table=apps,
@@ -50,6 +50,12 @@ def exists(tx: Connection, ref: AppRef) -> bool:
 def page(tx: Connection, user_id: str, *, page: int, per_page: int, name: str = "") -> list[resources_pb2.App]:
     """The user's apps, newest first; with `name`, only those called exactly so."""
     return _APPS.page(tx, *_matches(user_id, name), page=page, per_page=per_page, order=[apps.c.key.desc()])
+
+
+def page_like(tx: Connection, user_id: str, pattern: str, *, page: int, per_page: int) -> list[resources_pb2.App]:
+    """The user's apps, newest first, whose id or name is like the pattern; an empty one means all."""
+    where = [apps.c.user_id == user_id, *([is_like(pattern, apps.c.id, apps.c.name)] if pattern else [])]
+    return _APPS.page(tx, *where, page=page, per_page=per_page, order=[apps.c.key.desc()])
 
 
 def count(tx: Connection, user_id: str, name: str = "") -> int:

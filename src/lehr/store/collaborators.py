@@ -13,7 +13,7 @@ from lehr.store.rows import Noun, app_key, app_key_of, paged
 from lehr.store.tables import apps
 from lehr.store.tables import collaborators as table
 
-__all__ = ["delete", "get", "insert", "page", "page_of_user", "update"]
+__all__ = ["delete", "get", "insert", "of_id", "page", "page_of_user", "update"]
 
 
 def _columns(collaborator: resources_pb2.Collaborator) -> dict[str, Any]:
@@ -35,6 +35,11 @@ def insert(tx: Connection, ref: AppRef, collaborator: resources_pb2.Collaborator
 def get(tx: Connection, ref: AppRef, user_id: str) -> resources_pb2.Collaborator | None:
     """The user as a collaborator of the app."""
     return _COLLABORATORS.first(tx, *_is(ref, user_id))
+
+
+def of_id(tx: Connection, ref: AppRef, collaborator_id: str) -> resources_pb2.Collaborator | None:
+    """The app's collaborator of this id."""
+    return _COLLABORATORS.first(tx, table.c.app_key == app_key(ref), table.c.id == collaborator_id)
 
 
 def page(tx: Connection, ref: AppRef, *, page: int, per_page: int) -> list[resources_pb2.Collaborator]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, insert, select
 
 from lehr.protocol import timestamp_pb2
+from lehr.store.rows import paged
 from lehr.store.tables import log_lines as table
 from lehr.store.times import micros, now, timestamp
 from lehr.store.versions import ModelVersionRef, key_of
 
-__all__ = ["Line", "append", "read"]
+__all__ = ["Line", "append", "page", "read"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +41,10 @@ def read(tx: Connection, ref: ModelVersionRef, *, after: int = 0, limit: int = 1
     where = (table.c.version_key == key_of(tx, ref), table.c.key > after)
     query = select(table.c.key, table.c.at, table.c.text).where(*where).order_by(table.c.key).limit(limit)
     return [Line(seq=row.key, at=timestamp(row.at), text=row.text) for row in tx.execute(query)]
+
+
+def page(tx: Connection, ref: ModelVersionRef, *, page: int, per_page: int) -> list[Line]:
+    """One page of the log, in order. Raises ModelNotFound."""
+    query = select(table.c.key, table.c.at, table.c.text).where(table.c.version_key == key_of(tx, ref))
+    found = tx.execute(paged(query.order_by(table.c.key), page, per_page))
+    return [Line(seq=row.key, at=timestamp(row.at), text=row.text) for row in found]

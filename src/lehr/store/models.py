@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
 from lehr.errors import ModelNotFound
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
-from lehr.store.rows import Noun, app_key, app_key_of
+from lehr.store.rows import Noun, app_key, app_key_of, is_like
 from lehr.store.tables import apps, model_versions
 from lehr.store.tables import models as table
 from lehr.store.times import micros
@@ -92,18 +92,12 @@ def _matches(filters: ModelFilter) -> list[ColumnElement[bool]]:
             or_(*(func.lower(column).contains(words, autoescape=True) for column in (table.c.id, table.c.name)))
         )
     if filters.pattern:
-        where.append(_is_like(filters.pattern.lower()))
+        where.append(is_like(filters.pattern, table.c.id, table.c.name))
     if filters.trained_only:
         versions = model_versions.c
         trained = versions.status_code == status_code_pb2.MODEL_TRAINED
         where.append(exists().where(versions.model_key == table.c.key, trained))
     return where
-
-
-def _is_like(pattern: str) -> ColumnElement[bool]:
-    literal = pattern.replace("/", "//").replace("%", "/%").replace("_", "/_")
-    wanted = literal.replace("*", "%")
-    return or_(*(func.lower(column).like(wanted, escape="/") for column in (table.c.id, table.c.name)))
 
 
 def page(

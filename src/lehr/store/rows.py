@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, Table, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, Table, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from lehr.errors import Duplicate, NotFound
@@ -17,7 +17,7 @@ from lehr.protocol.ids import AppRef
 from lehr.store import tables
 from lehr.store.times import stamp, touch
 
-__all__ = ["Noun", "app_key", "app_key_of", "paged"]
+__all__ = ["Noun", "app_key", "app_key_of", "is_like", "paged"]
 
 M = TypeVar("M")
 Condition = ColumnElement[bool]
@@ -42,6 +42,13 @@ def paged(query: Select[Any], page: int, per_page: int) -> Select[Any]:
     assert page >= 1, f"page {page}: pages count from 1"
     assert per_page >= 1, f"per_page {per_page}"
     return query.limit(per_page).offset((page - 1) * per_page)
+
+
+def is_like(pattern: str, *columns: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether all of one of the texts is like the pattern, whatever the case, where `*` stands for anything."""
+    literal = pattern.lower().replace("/", "//").replace("%", "/%").replace("_", "/_")
+    wanted = literal.replace("*", "%")
+    return or_(*(func.lower(column).like(wanted, escape="/") for column in columns))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,4 +33,5 @@ class StatusRpcs:
 
     def MyScopes(self, call: Call, request: service_pb2.MyScopesRequest) -> service_pb2.MultiScopeResponse:
         """What the key in hand may do."""
-        return service_pb2.MultiScopeResponse(scopes=sorted(call.caller.scopes))
+        names = sorted(each for each in call.caller.scopes if not each.startswith("/"))
+        return service_pb2.MultiScopeResponse(scopes=names)
