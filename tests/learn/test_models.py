@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from films import film
+from PIL import Image
 
 from lehr.errors import InvalidInput, InvalidModel
 from lehr.hyperparameters import parse
@@ -211,6 +213,13 @@ def test_a_folder_is_trained_and_its_pictures_predicted_without_a_server(
     *good, bad = predict_files(order.out, [*pictures, tmp_path / "no.png"])
     assert isinstance(bad, Unreadable)
     assert sum(isinstance(found, Prediction) and found.concepts[0][0] == "7" for found in good) >= 18
+    moving = tmp_path / "digits.avi"
+    moving.write_bytes(film([_enlarged(path) for path in pictures[:6]], fps=1, kind="AVI"))
+    frames = [found for found in predict_files(order.out, [moving], sample_ms=1000) if isinstance(found, Prediction)]
+    assert [frame.time_ms for frame in frames] == [500, 1500, 2500, 3500, 4500, 5500]
+    assert sum(frame.concepts[0][0] == "7" for frame in frames) >= 5
+    with pytest.raises(InvalidInput, match="1 or more; given 0"):
+        list(predict_files(order.out, [moving], sample_ms=0))
     with pytest.raises(InvalidInput, match="exists already"):
         train_folder(template, form, order)
 
@@ -222,6 +231,11 @@ def test_small_batches_keep_the_statistics_of_norms(data: Data) -> None:
     learner.net.train()
     learner.loss(np.arange(4), np.random.default_rng(0))
     assert torch.equal(before, learner.net.groups[0].norm1.running_mean)  # type: ignore[union-attr, index]
+
+
+def _enlarged(path: Path) -> np.ndarray:
+    """A digit large enough for a video codec."""
+    return np.asarray(Image.open(path).convert("RGB").resize((128, 128), Image.Resampling.NEAREST))
 
 
 def data_of_size(data: Data, folder: Path, image_size: int) -> Data:

@@ -12,7 +12,7 @@ from lehr.learn.data.packs import Source as Picture
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.structs import to_struct
 from lehr.services.training_contents import Contents
-from lehr.services.training_data import Reader
+from lehr.services.training_data import Reader, named_frame
 from lehr.services.training_sets import TrainingSet, packed, unpacked
 from lehr.serving.decoders import DecoderPool
 from lehr.store import annotations, inputs
@@ -76,6 +76,13 @@ def test_annotated_frames_are_items_with_the_pixels_of_their_moment(items):
     for item, wanted in zip((red, green, blue), (RED, GREEN, BLUE), strict=True):
         assert np.abs(colour(item.read()) - wanted).max() < 12
     assert len({item.sha256 for item in found.values()}) == 3
+    moments = [named_frame(name) for name in (*found, "film")]
+    assert moments == [
+        ("film", r.FrameInfo(time=500)),
+        ("film", r.FrameInfo(time=1500)),
+        ("film", r.FrameInfo(number=25)),
+        ("film", None),
+    ]
 
 
 def test_what_is_said_of_the_whole_video_is_said_of_its_middle_and_an_unlabelled_video_is_no_item(items):

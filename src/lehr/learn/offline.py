@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,9 +13,10 @@ import numpy as np
 from lehr.errors import InvalidInput, LehrError
 from lehr.learn.bundle import Bundle, write_bundle
 from lehr.learn.data.dataset import Data, build_data
-from lehr.learn.data.decode import decode
+from lehr.learn.data.decode import decode, probe
 from lehr.learn.data.order import DataOrder
 from lehr.learn.data.packs import Packs
+from lehr.learn.data.video import DEFAULT_SAMPLE_MS, looks_like_video, video_format
 from lehr.learn.detection.found import boxes_in
 from lehr.learn.events import EpochEnded, Stepped
 from lehr.learn.folder import read_folder
@@ -62,13 +63,15 @@ class FolderOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One picture's concepts, the most probable first."""
+    """One picture's concepts, or those of a frame of a video, the most probable first."""
 
     path: Path
     concepts: tuple[tuple[str, float], ...]
     """(concept, probability); of a detector one per box."""
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     """Of a detector, beside the concepts: top, left, bottom, right as fractions of the picture's height and width."""
+    time_ms: int | None = None
+    """Of a frame: its moment in the video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,19 +109,39 @@ def train_folder(
     return _trained(template, form, data, order, (say, show))
 
 
-def predict_files(model: Path, images: Sequence[Path], device: str = "auto") -> list[Prediction | Unreadable]:
-    """Predicts picture files with a model folder, in order."""
+def predict_files(
+    model: Path, files: Sequence[Path], device: str = "auto", *, sample_ms: int = DEFAULT_SAMPLE_MS
+) -> Iterator[Prediction | Unreadable]:
+    """Predicts picture files with a model folder, in order; of videos a frame every `sample_ms` milliseconds.
+
+    Raises InvalidInput for a `sample_ms` below 1.
+    """
+    if sample_ms < 1:
+        raise InvalidInput(f"The milliseconds between the frames of a video are 1 or more; given {sample_ms}.")
     predictor = Predictor.load(model, device)
-    return [_predicted(predictor, path) for path in images]
+    for path in files:
+        try:
+            yield from _of_file(predictor, path, sample_ms)
+        except LehrError as error:
+            yield Unreadable(path=path, why=error.details)
+        except OSError as error:
+            yield Unreadable(path=path, why=str(error))
 
 
-def _predicted(predictor: AnyPredictor, path: Path) -> Prediction | Unreadable:
-    try:
-        pixels = decode(path.read_bytes(), shorter_side=predictor.image_size).pixels
-    except LehrError as error:
-        return Unreadable(path=path, why=error.details)
-    except OSError as error:
-        return Unreadable(path=path, why=str(error))
+def _of_file(predictor: AnyPredictor, path: Path, sample_ms: int) -> Iterator[Prediction]:
+    """A moving GIF counts as a video, any other one as a picture."""
+    data = path.read_bytes()
+    is_film = looks_like_video(data) and (video_format(data) != "GIF" or probe(data).is_animated)
+    if not is_film:
+        yield _predicted(predictor, path, decode(data, shorter_side=predictor.image_size).pixels)
+        return
+    from lehr.learn.data.film import sampled
+
+    for frame in sampled(data, sample_ms, shorter_side=predictor.image_size):
+        yield replace(_predicted(predictor, path, frame.pixels), time_ms=frame.time_ms)
+
+
+def _predicted(predictor: AnyPredictor, path: Path, pixels: np.ndarray) -> Prediction:
     if predictor.output == "detections":
         return _found(predictor, path, predictor.predict([pixels])[0])
     values = [float(value) for value in predictor.predict([pixels])[0]]

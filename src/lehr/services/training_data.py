@@ -102,6 +102,16 @@ def frame_id(input_id: str, of_video: OfVideo) -> str:
     return f"{input_id}@{moment}"
 
 
+def named_frame(item_id: str) -> tuple[str, resources_pb2.FrameInfo | None]:
+    """The input that an item is of, and the frame of it where it is one: the inverse of `frame_id`."""
+    input_id, _, moment = item_id.partition("@")
+    if not moment:
+        return input_id, None
+    if moment.startswith("frame"):
+        return input_id, resources_pb2.FrameInfo(number=int(moment.removeprefix("frame")))
+    return input_id, resources_pb2.FrameInfo(time=int(moment.removesuffix("ms")))
+
+
 def labels_of(item: item_rows.Item) -> tuple[frozenset[str], frozenset[str]]:
     """Concept ids that are true of an input as a whole, and those that are said not to be; see `labels_told`."""
     return labels_told(annotation.data for annotation in item.annotations)
