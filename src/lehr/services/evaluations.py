@@ -26,7 +26,7 @@ from lehr.services.models import found_model, found_version
 from lehr.services.paging import Paging
 from lehr.services.plans import plan_of
 from lehr.services.selection import checked_search
-from lehr.services.training_data import TRAIN
+from lehr.services.training_data import TRAIN, named_frame
 from lehr.store import concepts as concept_rows
 from lehr.store import dataset_versions, datasets
 from lehr.store import evaluations as rows
@@ -310,10 +310,17 @@ def _names(tx: Connection, ref: AppRef, metrics: resources_pb2.EvalMetrics) -> d
 def _show_inputs(
     tx: Connection, metrics: resources_pb2.EvalMetrics, parts: resources_pb2.EvalMetrics, base: str
 ) -> None:
-    """Fills in the inputs of a test set as clients see them; one that is gone keeps its id alone."""
+    """Fills in the inputs of a test set as clients see them; one that is gone keeps its id alone.
+
+    What was evaluated is the whole input, or the one frame of a video that is then named in it.
+    """
     ref = AppRef(metrics.ground_truth_dataset.user_id, metrics.ground_truth_dataset.app_id)
     for entries in chunks(parts.test_set):
-        stored = input_rows.get_many(tx, ref, [entry.input.id for entry in entries])
-        for entry in entries:
-            if entry.input.id in stored:
-                entry.input.CopyFrom(shown(stored[entry.input.id], ref, base))
+        parted = [named_frame(entry.input.id) for entry in entries]
+        stored = input_rows.get_many(tx, ref, [input_id for input_id, _ in parted])
+        for entry, (input_id, frame) in zip(entries, parted, strict=True):
+            entry.input.id = input_id
+            if input_id in stored:
+                entry.input.CopyFrom(shown(stored[input_id], ref, base))
+            if frame is not None:
+                entry.input.data.frames.add(frame_info=frame)
