@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_templates(commands)
     _add_train(commands)
     _add_predict(commands)
+    _add_import(commands)
+    _add_backup(commands)
     _add_keys(commands)
     _add_doctor(commands)
     _add_children(commands)
@@ -91,11 +93,39 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    predict = commands.add_parser("predict", help="predict images with a trained model folder, without a server")
+    predict = commands.add_parser(
+        "predict", help="predict images and videos with a trained model folder, without a server"
+    )
     predict.add_argument("model", type=Path, metavar="MODEL_DIR")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     predict.add_argument("--top", type=int, default=5, metavar="N", help="concepts per image (default 5)")
+    predict.add_argument("--sample-ms", type=int, default=1000, metavar="MS", help="between frames (default 1000)")
     predict.set_defaults(run=_predict)
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    into = commands.add_parser(
+        "import",
+        help="bring a data set (COCO, YOLO, Pascal VOC, CSV, folders) into an app of a running server",
+        description="The server and the key are those of CLARIFAI_API_BASE, CLARIFAI_USER_ID and CLARIFAI_PAT.",
+    )
+    into.add_argument("folder", type=Path, metavar="DIR")
+    into.add_argument("--app", metavar="ID", default="", help="app to bring it into; made if it does not exist")
+    into.add_argument("--dataset", metavar="ID", default="", help="dataset in it (default: called as the folder)")
+    formats = ("coco", "yolo", "voc", "csv", "image-folder")
+    into.add_argument("--format", choices=formats, default="", help="default: found out by what is in the folder")
+    into.add_argument("--dry-run", action="store_true", help="only report what is there and what is wrong with it")
+    into.add_argument("--with-errors", action="store_true", help="import what is good although something is not")
+    into.set_defaults(run=_import)
+
+
+def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    backup = commands.add_parser("backup", help="write everything of a home into one file, while the server runs")
+    restore = commands.add_parser("restore", help="make a home of such a file")
+    for parser, run in ((backup, _backup), (restore, _restore)):
+        _add_settings(parser)
+        parser.add_argument("file", type=Path, metavar="FILE")
+        parser.set_defaults(run=run)
 
 
 def _add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -146,6 +176,35 @@ def _probe(options: argparse.Namespace) -> int:
     from lehr.compose import probe
 
     print(probe(_settings(options), sys.stdin.read()))
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from lehr.imports.run import Order, run
+
+    return run(
+        Order(
+            folder=options.folder,
+            app_id=options.app,
+            dataset_id=options.dataset,
+            format=options.format,
+            is_dry=options.dry_run,
+            with_errors=options.with_errors,
+        )
+    )
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from lehr.compose import back_up
+
+    print(back_up(_settings(options), options.file))
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from lehr.compose import restore
+
+    print(restore(_settings(options), options.file))
     return 0
 
 
@@ -209,7 +268,7 @@ def _predict(options: argparse.Namespace) -> int:
     from lehr.learn.offline import Unreadable, predict_files
 
     bad = 0
-    for result in predict_files(options.model, options.images):
+    for result in predict_files(options.model, options.images, sample_ms=options.sample_ms):
         if isinstance(result, Unreadable):
             bad += 1
             print(f"{result.path}: {result.why}", file=sys.stderr)
@@ -217,7 +276,8 @@ def _predict(options: argparse.Namespace) -> int:
             said = [f"{concept} {value:.4f}" for concept, value in result.concepts[: options.top]]
             for number, sides in enumerate(result.boxes[: options.top]):
                 said[number] += " at " + ", ".join(f"{side:.3f}" for side in sides)
-            print(f"{result.path}: {'  '.join(said) or 'nothing found'}")
+            when = "" if result.time_ms is None else f" at {result.time_ms / 1000:g} s"
+            print(f"{result.path}{when}: {'  '.join(said) or 'nothing found'}")
     return 1 if bad else 0
 
 

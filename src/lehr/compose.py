@@ -73,7 +73,7 @@ from lehr.serving.fetch import Fetcher
 from lehr.serving.occasional import Occasional
 from lehr.serving.predictors import Predictors
 from lehr.settings import Settings
-from lehr.store import secrets
+from lehr.store import backup_file, secrets
 from lehr.store.blobs import open_blobs
 from lehr.store.db import Database
 from lehr.web.site import Site
@@ -335,3 +335,22 @@ def open_keys(settings: Settings) -> Keys:
     store = open_store(settings)
     Users(db=store.db).ensure(settings.user_id)
     return Keys(db=store.db)
+
+
+def back_up(settings: Settings, target: Path) -> str:
+    """`lehr backup FILE`: what was written, in a sentence."""
+    store = open_store(settings)
+    done = backup_file.write(store.db, store.blobs, target)
+    gone = f"; {done.num_gone} that were deleted meanwhile are not in it" if done.num_gone else ""
+    return f"{target}: all rows, and {done.num_blobs:,} blobs of {done.num_bytes:,} bytes{gone}."
+
+
+def restore(settings: Settings, source: Path) -> str:
+    """`lehr restore FILE`: what there is now, in a sentence."""
+    if settings.database:
+        raise StoreUnusable("rows are restored into SQLite in the home folder: leave out --database and LEHR_DATABASE.")
+    rows = settings.home / "lehr.db"
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    done = backup_file.restore(source, rows, open_blobs(settings.blobs, settings.home))
+    open_store(settings).db.close()  # an older schema is brought up to date now
+    return f"{settings.home}: all rows, and {done.num_blobs:,} blobs of {done.num_bytes:,} bytes. `lehr serve` goes on."
