@@ -23,7 +23,7 @@ PREPROCESSING = Preprocessing(image_size=256, side=224)
 NUM_CLUSTERS = 32
 _BACKBONE = {"backbone": "efficientnet_lite0", "options": {"image_size": PREPROCESSING.side}}
 _HEAD = ("classifier.weight", "classifier.bias")
-_WINDOWS = 16
+_WINDOWS = 8
 """Per photograph; each also mirrored."""
 
 

@@ -13,6 +13,7 @@ from lehr.protocol import resources_pb2
 from lehr.protocol.ids import PUBLIC_APP, AppRef, checked_id, new_id
 from lehr.protocol.patch import patched
 from lehr.services.base_dependents import refuse_app_in_use
+from lehr.services.built_in import want
 from lehr.services.built_in_catalogue import BY_WORKFLOW_ID, EMPTY
 from lehr.services.paging import Paging
 from lehr.services.reindex import begin, named_anew
@@ -67,6 +68,8 @@ class Apps:
                 if app_rows.exists(tx, AppRef(user_id, app.id)):
                     raise Duplicate(f"App {app.id!r} already exists.")
                 app_rows.insert(tx, app)
+                if app.default_workflow.id != EMPTY:
+                    want(tx, self.queue)
         return made
 
     def get(self, ref: AppRef) -> resources_pb2.App:

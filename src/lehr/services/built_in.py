@@ -22,12 +22,14 @@ from lehr.services.built_in_catalogue import (
     BY_MODEL_ID,
     CONCEPTS,
     MODELS,
+    WITH_BUNDLE,
     WORKFLOWS,
     BuiltInModel,
     BuiltInNode,
     BuiltInWorkflow,
 )
 from lehr.store import apps as app_rows
+from lehr.store import bundles as bundle_rows
 from lehr.store import concepts as concept_rows
 from lehr.store import models as model_rows
 from lehr.store import users as user_rows
@@ -40,6 +42,8 @@ KIND = "build-base"
 REVISION = 1
 """Raise it with every change of the catalogue: the rows are then brought up to date at the next start."""
 SUBJECT = f"{PUBLIC_APP.user_id}/{PUBLIC_APP.app_id}/base"
+VERSIONS = tuple(ModelVersionRef(PUBLIC_APP, name, BY_MODEL_ID[name].version_id) for name in WITH_BUNDLE)
+"""What runs on a bundle."""
 _RETRY_AFTER_MS = 60_000
 _SYNSETS, _LEMMAS = "timm/data/_info/imagenet_synsets.txt", "timm/data/_info/imagenet_synset_to_lemma.txt"
 
@@ -70,12 +74,19 @@ class BuiltIn:
             newest = next(iter(self.queue.of_subject(tx, SUBJECT)), None)
             if newest is not None and newest.state is State.FAILED and not _is_long_ago(newest):
                 return Untrained(f"Model {vref.model_id!r} of clarifai/main could not be prepared: {newest.error}")
-            if newest is None or newest.state.is_final:
-                self.queue.add(tx, KIND, {}, SUBJECT)
+            want(tx, self.queue)
         return Loading(
             f"Model {vref.model_id!r} of clarifai/main is being prepared on this machine, which happens once. "
             "Try again in a few seconds."
         )
+
+
+def want(tx: Connection, queue: Queue) -> None:
+    """Has the bundles made that are missing, unless that is under way: whoever is going to need them says so early."""
+    if all(bundle_rows.get(tx, vref) is not None for vref in VERSIONS):
+        return
+    if all(view.state.is_final for view in queue.of_subject(tx, SUBJECT)):
+        queue.add(tx, KIND, {}, SUBJECT)
 
 
 def node_model(model_id: str) -> resources_pb2.Model:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.jobs.queue import Job, Queue
-from lehr.protocol.ids import PUBLIC_APP
-from lehr.services.built_in_catalogue import BY_MODEL_ID, CLUSTERS, CONCEPTS, WITH_BUNDLE
+from lehr.services.built_in import VERSIONS
+from lehr.services.built_in_catalogue import CLUSTERS, CONCEPTS
 from lehr.services.bundles import Bundles
 from lehr.store import bundles as bundle_rows
 from lehr.store import versions as version_rows
@@ -33,8 +33,7 @@ class BuiltInBundles:
 
     def run(self, job: Job) -> None:
         """Makes the bundles that are missing, the embedder's first: searches wait for that one."""
-        for model_id in sorted(WITH_BUNDLE, key=lambda model_id: model_id == CONCEPTS):
-            vref = ModelVersionRef(PUBLIC_APP, model_id, BY_MODEL_ID[model_id].version_id)
+        for vref in sorted(VERSIONS, key=lambda vref: vref.model_id == CONCEPTS):
             with self.db.read() as tx:
                 is_there = bundle_rows.get(tx, vref) is not None
             if not is_there:

@@ -1,6 +1,6 @@
-"""What a training reads: every processed input of an app, a data set or a frozen version, with its annotations.
+"""What a training reads: every processed input of an app, a data set or a frozen version, and what is known of it.
 
-Streams in order of upload with bounded memory; decides nothing about which annotations count.
+Streams in order of upload with bounded memory, with the annotations that count.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = ["Item", "Source", "count", "stream"]
 
 
 _NOTES = tables.input_annotations
+_COUNTING = (0, status_code_pb2.ANNOTATION_SUCCESS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,9 @@ class Item:
 
     @cached_property
     def annotations(self) -> tuple[resources_pb2.Annotation, ...]:
-        """The annotations' messages, oldest first."""
-        return tuple(_annotation(data) for data in self.annotation_bytes)
+        """The annotations' messages, oldest first: those that count. What awaits a review, say, teaches nothing yet."""
+        told = (_annotation(data) for data in self.annotation_bytes)
+        return tuple(each for each in told if each.status.code in _COUNTING)
 
 
 def _annotation(data: bytes) -> resources_pb2.Annotation:
