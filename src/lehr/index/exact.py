@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Nearest", "merged", "nearest", "nothing"]
+__all__ = ["Nearest", "merged", "nearest", "nearest_to", "nothing"]
 
 BLOCK_VALUES = 4 << 20
 """Values of one block: 16 MiB in float32, near what a processor's cache holds."""
+GATHERED = 4
+"""Gathering a row costs about as much as comparing so many in passing."""
 MANY = 1024
 """From so many neighbours on they are sorted once, at the end."""
 
@@ -43,6 +45,30 @@ def nearest(vectors_ND: np.ndarray, queries_QD: np.ndarray, k: int, *, among: np
     for rows, cosines_QB in _blocks(vectors_ND, queries_QD, among):
         best = merged(best, _best_of(rows, cosines_QB, k), k)
     return best
+
+
+def nearest_to(
+    query_D: np.ndarray, vectors_ND: np.ndarray, k: int, *, among: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `nearest` for one query, without what many cost: rows and cosines, the nearest first. Of float32 vectors."""
+    cosines_N = _cosines(query_D, vectors_ND, among)
+    rows_N = np.arange(len(vectors_ND)) if among is None else among
+    if len(rows_N) > k:
+        picked = np.argpartition(cosines_N, len(rows_N) - k)[len(rows_N) - k :]
+        rows_N, cosines_N = rows_N[picked], cosines_N[picked]
+    order = np.lexsort((rows_N, -cosines_N))
+    return rows_N[order], cosines_N[order]
+
+
+def _cosines(query_D: np.ndarray, vectors_ND: np.ndarray, among: np.ndarray | None) -> np.ndarray:
+    """Of many chosen rows it is cheaper to compare all than to gather them."""
+    if among is None:
+        return np.asarray(vectors_ND @ query_D)
+    if GATHERED * len(among) > len(vectors_ND):
+        return np.asarray(vectors_ND @ query_D)[among]
+    step = max(1, BLOCK_VALUES // len(query_D))
+    parts = [vectors_ND[among[start : start + step]] @ query_D for start in range(0, len(among), step)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def _blocks(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lehr.index.exact import nearest
+from lehr.index.exact import nearest_to
 from lehr.index.graph import Graph, open_graph, write_graph
 from lehr.index.pages import NUM_KEYS, Pages
 
@@ -23,14 +23,17 @@ __all__ = ["ANNOTATION", "EXACT_VALUES", "FRAME", "INPUT", "SEQ", "Part", "Ranke
 
 log = logging.getLogger(__name__)
 
-EXACT_VALUES = 16 << 20
-"""Up to so many numbers (rows x dimensions) are compared one by one: about 3 ms; see docs/benchmarks.md."""
+EXACT_VALUES = 4 << 20
+"""Up to so many numbers (rows x dimensions) are compared one by one: about 0.4 ms, as long as a graph takes."""
 MOST_FROM_GRAPH = 2048
 """More than this the graph is not asked for at once: exact search is no slower then."""
-TAIL_ROWS = 4096
+TAIL_ROWS = 1024
 """Rows that are kept in memory before they go to the files."""
 GROWTH = 20
 """A graph is extended when a twentieth has come to it, and more than is searched exactly in a moment."""
+
+MOST_APART = 16
+"""Keys are looked up in a table of so many places per row at most."""
 
 SEQ, INPUT, ANNOTATION, FRAME = range(NUM_KEYS)
 
@@ -77,16 +80,46 @@ class View:
         """Whether no row is of a region."""
         return bool(self.of_wholes.all())
 
+    @cached_property
+    def row_of_input(self) -> np.ndarray | None:
+        """Input key → its only row, -1 without one; None where inputs have several rows, or keys lie too far apart."""
+        keys = self.keys_N4[:, INPUT]
+        if (
+            not len(keys)
+            or not self.only_wholes
+            or self.has_frames
+            or int(keys.max()) > MOST_APART * (1000 + len(keys))
+        ):
+            return None
+        rows = np.full(int(keys.max()) + 1, -1, np.int32)
+        rows[keys] = np.arange(len(keys), dtype=np.int32)  # of an input that was embedded twice: the later
+        return rows
+
+    @cached_property
+    def has_frames(self) -> bool:
+        """Whether some row is of a frame."""
+        return bool((self.keys_N4[:, FRAME] >= 0).any())
+
     def chosen(self, column: int, among: np.ndarray | None) -> np.ndarray | None:
         """Rows of whole inputs (`column` INPUT) or of regions (ANNOTATION), of those with these keys; None: all."""
         wholes = column == INPUT
-        if among is None and not self.dead and wholes and self.only_wholes:
-            return None
-        mask = self.of_wholes.copy() if wholes else ~self.of_wholes
+        if wholes and self.only_wholes:
+            if among is None and not self.dead:
+                return None
+            if among is not None and self.row_of_input is not None:
+                return self._without_dead(self._looked_up(self.row_of_input, among))
+        mask = self.of_wholes if wholes else ~self.of_wholes
         if among is not None:
-            mask &= np.isin(self.keys_N4[:, column], among)
-        mask[list(self.dead)] = False
-        return np.flatnonzero(mask)
+            mask = mask & np.isin(self.keys_N4[:, column], among)
+        return self._without_dead(np.flatnonzero(mask))
+
+    @staticmethod
+    def _looked_up(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
+        found = rows[among[(among >= 0) & (among < len(rows))]]
+        return np.unique(found[found >= 0]).astype(np.int64)
+
+    def _without_dead(self, rows: np.ndarray) -> np.ndarray:
+        return rows[~np.isin(rows, list(self.dead))] if self.dead else rows
 
     def search(self, query_D: np.ndarray, count: int, chosen: np.ndarray | None) -> Ranked:
         """The `count` nearest of the chosen rows (sorted positions; None: all)."""
@@ -101,14 +134,13 @@ class View:
         if chosen is not None:
             paged, tail = np.split(chosen, [int(np.searchsorted(chosen, split))])
             tail = tail - split
-        first = nearest(self.paged_ND, query_D[None], count, among=paged)
-        second = nearest(self.tail_ND, query_D[None], count, among=tail)
-        shifted = np.where(second.rows_QK < 0, -1, second.rows_QK + split)
-        return _best(
-            np.concatenate([first.rows_QK[0], shifted[0]]),
-            np.concatenate([first.cosines_QK[0], second.cosines_QK[0]]),
-            count,
-        )
+        first = nearest_to(query_D, self.paged_ND, count, among=paged)
+        if not len(self.tail_ND):
+            return Ranked(rows=first[0], cosines=first[1])
+        second = nearest_to(query_D, self.tail_ND, count, among=tail)
+        if not split:
+            return Ranked(rows=second[0], cosines=second[1])
+        return _best(np.concatenate([first[0], second[0] + split]), np.concatenate([first[1], second[1]]), count)
 
     def _by_graph(self, query_D: np.ndarray, count: int, chosen: np.ndarray | None) -> Ranked | None:
         """None where the graph would have to give too much before enough of it is chosen."""
@@ -137,8 +169,6 @@ class View:
 
 
 def _best(rows: np.ndarray, cosines: np.ndarray, count: int) -> Ranked:
-    there = rows >= 0
-    rows, cosines = rows[there], cosines[there]
     order = np.lexsort((rows, -cosines))[:count]
     return Ranked(rows=rows[order], cosines=cosines[order])
 

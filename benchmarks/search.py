@@ -1,0 +1,267 @@
+"""Nearest neighbours: Lehr's index beside FAISS (flat, HNSW) and usearch: recall@10 and queries a second.
+
+    python benchmarks/search.py --sizes 10000
+    python benchmarks/search.py --sizes 100000 1000000        # minutes, and an hour, most of it building graphs
+
+Vectors of 512 dimensions in heaps, as embeddings lie, at each size, with all rows allowed and with a filter that keeps
+1 % of them. Queries come one at a time, as a server gets them, on one thread; they lie near, between and far from what
+is there. Graphs are given the least candidates with which they reach recall 0.99 on other queries of the same kind,
+4096 at most. Lehr's figures are of its index with all that chooses between exact and graph;
+without the look into the database that tells what was deleted meanwhile (0.2 ms).
+
+Then, for Lehr at each size, in a new process: from nothing to the first answer with the files of an earlier run there,
+and the memory it takes (of its own, and mapped from the files).
+Goals: recall at least 0.99, and no slower than the best of them at that recall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from machine import described
+
+from lehr.index.shelf import INPUT, Part, Shelf
+
+DIM, K = 512, 10
+QUERIES = 300
+SECONDS = 4.0
+GOAL = 0.99
+CANDIDATES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
+Find = Callable[[np.ndarray], np.ndarray]
+"""One query to the rows of its neighbours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Vectors, queries to be measured with and others to be set up with, and the rows that are allowed."""
+
+    vectors: np.ndarray
+    queries: np.ndarray
+    others: np.ndarray
+    allowed: np.ndarray | None
+
+    def truth(self, queries: np.ndarray) -> np.ndarray:
+        """By plain comparison, in float32."""
+        rows = np.arange(len(self.vectors)) if self.allowed is None else self.allowed
+        best = [np.argsort(-(self.vectors[rows] @ query), kind="stable")[:K] for query in queries]
+        return rows[np.array(best)]
+
+
+def main() -> None:
+    """Prints one table per size."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000])
+    parser.add_argument("--build-threads", type=int, default=0, help="for building graphs; 0: all")
+    parser.add_argument("--first-answer", nargs=2, metavar=("FOLDER", "ROWS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.first_answer:
+        print(json.dumps(first_answer(Path(options.first_answer[0]), int(options.first_answer[1]))))
+        return
+    print(described())
+    for size in options.sizes:
+        measure(size, options.build_threads)
+
+
+def measure(size: int, threads: int) -> None:
+    """Everything at one size."""
+    vectors, queries, others = drawn(size)
+    allowed = np.sort(np.random.default_rng(7).choice(size, size // 100, replace=False))
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        shelf = filled(Path(folder), vectors)
+        print(f"\n{size:,} x {DIM}; Lehr built in {time.perf_counter() - began:.0f} s: {kind_of(shelf)}")
+        print(f"{'':34}{'recall@10':>10}{'queries/s':>12}{'p50 ms':>9}{'p99 ms':>9}")
+        for rows in (None, allowed):
+            bench = Bench(vectors=vectors, queries=queries, others=others, allowed=rows)
+            truth = bench.truth(queries)
+            for name, find in contestants(bench, shelf, threads):
+                line(f"{name}{', 1 % allowed' if rows is not None else ''}", find, queries, truth)
+        shelf.close()
+        told = json.loads(subprocess.check_output([sys.executable, __file__, "--first-answer", folder, str(size)]))
+        print(
+            f"first answer after {told['seconds']:.2f} s; {told['own']:.0f} MiB own memory, {told['mapped']:.0f} mapped"
+        )
+
+
+def drawn(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors, and two sets of queries."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((max(20, size // 100), DIM), np.float32)
+    vectors = np.empty((size, DIM), np.float32)
+    for start in range(0, size, 50_000):
+        part = slice(start, min(size, start + 50_000))
+        num = part.stop - part.start
+        vectors[part] = centres[rng.integers(0, len(centres), num)] + rng.standard_normal((num, DIM), np.float32)
+        vectors[part] /= np.linalg.norm(vectors[part], axis=1, keepdims=True)
+    asked = vectors[rng.integers(0, size, 2 * QUERIES)]
+    other = vectors[rng.integers(0, size, 2 * QUERIES)]
+    noise = unit(rng.standard_normal((2 * QUERIES, DIM), np.float32))
+    kinds = np.arange(2 * QUERIES)[:, None] % 3
+    mixed = np.where(kinds == 0, asked + 0.5 * noise, np.where(kinds == 1, asked + other + noise, 0.5 * asked + noise))
+    mixed = unit(mixed)
+    return vectors, mixed[:QUERIES], mixed[QUERIES:]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Of length 1."""
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def filled(folder: Path, vectors: np.ndarray) -> Shelf:
+    """Lehr's, as a server would have it after some time."""
+    shelf = Shelf(folder, DIM)
+
+    def read(after: int) -> Part:
+        numbers = np.arange(after + 1, min(len(vectors), after + 8192) + 1)
+        zero = np.zeros_like(numbers)
+        keys = np.stack([numbers, numbers, zero, zero - 1], axis=1)
+        return Part(keys_N4=keys, vectors_ND=vectors[numbers - 1].astype(np.float16))
+
+    shelf.catch_up(len(vectors), read)
+    shelf.wait()
+    return shelf
+
+
+def kind_of(shelf: Shelf) -> str:
+    """What it chose."""
+    graph = shelf.view.graph
+    if graph is None:
+        return "exact"
+    return f"graph over {graph.num_rows:,} with {graph.expansion} candidates, recall {graph.recall:.4f} when built"
+
+
+def contestants(bench: Bench, shelf: Shelf, threads: int) -> Iterator[tuple[str, Find]]:
+    """Each is made when its turn comes, and let go after it."""
+    yield "Lehr", lehr(bench, shelf)
+    yield "FAISS flat", faiss_flat(bench)
+    yield from faiss_hnsw(bench, threads)
+    yield from usearch_hnsw(bench, threads)
+
+
+def lehr(bench: Bench, shelf: Shelf) -> Find:
+    """As services/neighbours.py asks: keys of inputs are looked up in the rows each time."""
+    among = None if bench.allowed is None else bench.allowed + 1
+    return lambda query: shelf.view.search(query, K, shelf.view.chosen(INPUT, among)).rows
+
+
+def faiss_flat(bench: Bench) -> Find:
+    """All rows, or those that a bitmap allows."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexFlatIP(DIM)
+    index.add(bench.vectors)
+    params = None if bench.allowed is None else faiss.SearchParameters(sel=bitmap(bench))
+    return lambda query: index.search(query[None], K, params=params)[1][0]
+
+
+def bitmap(bench: Bench) -> object:
+    """The allowed rows as FAISS reads them fastest."""
+    import faiss
+
+    bits = np.zeros(len(bench.vectors), bool)
+    bits[bench.allowed] = True
+    packed = np.packbits(bits, bitorder="little")
+    selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(packed))
+    selector.kept_alive = packed
+    return selector
+
+
+def faiss_hnsw(bench: Bench, threads: int) -> Iterator[tuple[str, Find]]:
+    """M and construction candidates as in Lehr's graph."""
+    import faiss
+
+    faiss.omp_set_num_threads(threads or faiss.omp_get_max_threads())
+    index = faiss.IndexHNSWFlat(DIM, 16, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = 128
+    index.add(bench.vectors)
+    faiss.omp_set_num_threads(1)
+    selector = None if bench.allowed is None else bitmap(bench)
+
+    def asking(candidates: int) -> Find:
+        params = faiss.SearchParametersHNSW(efSearch=candidates, **({} if selector is None else {"sel": selector}))
+        return lambda query: index.search(query[None], K, params=params)[1][0]
+
+    yield tuned("FAISS HNSW", asking, bench)
+
+
+def usearch_hnsw(bench: Bench, threads: int) -> Iterator[tuple[str, Find]]:
+    """Its Python binding has no filter: with one, more is asked for and sifted."""
+    from usearch.index import Index
+
+    index = Index(ndim=DIM, metric="ip", dtype="f16", connectivity=16, expansion_add=128)
+    index.add(np.arange(len(bench.vectors)), bench.vectors, threads=threads)
+    allowed = np.ones(len(bench.vectors), bool)
+    if bench.allowed is not None:
+        allowed[:] = False
+        allowed[bench.allowed] = True
+
+    def asking(candidates: int) -> Find:
+        def find(query: np.ndarray) -> np.ndarray:
+            index.expansion_search = candidates
+            asked = K if bench.allowed is None else candidates
+            keys = index.search(query, min(asked, len(index)), threads=1).keys.astype(np.int64)
+            return keys[allowed[keys]][:K]
+
+        return find
+
+    yield tuned("usearch HNSW", asking, bench)
+
+
+def tuned(name: str, asking: Callable[[int], Find], bench: Bench) -> tuple[str, Find]:
+    """With the least candidates that reach the goal."""
+    truth = bench.truth(bench.others[:100])
+    for candidates in CANDIDATES:
+        if recall([asking(candidates)(query) for query in bench.others[:100]], truth) >= GOAL:
+            break
+    return f"{name} ({candidates})", asking(candidates)
+
+
+def recall(found: list[np.ndarray], truth: np.ndarray) -> float:
+    """Share of the true neighbours that were found."""
+    shares = [len(set(one.tolist()) & set(right.tolist())) / K for one, right in zip(found, truth, strict=True)]
+    return float(np.mean(shares))
+
+
+def line(name: str, find: Find, queries: np.ndarray, truth: np.ndarray) -> None:
+    """One row of the table."""
+    found = [find(query) for query in queries]
+    taken: list[float] = []
+    began = time.perf_counter()
+    while time.perf_counter() - began < SECONDS:
+        start = time.perf_counter()
+        find(queries[len(taken) % len(queries)])
+        taken.append(time.perf_counter() - start)
+    rate = len(taken) / (time.perf_counter() - began)
+    p50, p99 = (1000 * float(np.quantile(taken, share)) for share in (0.5, 0.99))
+    print(f"{name:34}{recall(found, truth):>10.4f}{rate:>12.0f}{p50:>9.2f}{p99:>9.2f}", flush=True)
+
+
+def first_answer(folder: Path, size: int) -> dict[str, float]:
+    """In a new process: the files are there, the store has nothing newer but the tail."""
+    query = unit(np.random.default_rng(1).standard_normal((1, DIM), np.float32))[0]
+    began = time.perf_counter()
+    shelf = Shelf(folder, DIM)
+    shelf.view.search(query, K, shelf.view.chosen(INPUT, None))
+    seconds = time.perf_counter() - began
+    fields = dict(text.split(":", 1) for text in Path("/proc/self/status").read_text().splitlines())
+    shelf.close()
+    return {
+        "seconds": seconds,
+        "own": int(fields["RssAnon"].split()[0]) / 1024,
+        "mapped": int(fields["RssFile"].split()[0]) / 1024,
+        "rows": size,
+    }
+
+
+if __name__ == "__main__":
+    main()
