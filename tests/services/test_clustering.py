@@ -1,0 +1,114 @@
+"""Clusters of an app's inputs: as good as scikit-learn's k-means, kept with their items, the same after a death."""
+
+import numpy as np
+import pytest
+
+from lehr.errors import LeaseLost, NoTrainingData
+from lehr.learn.clusters import duplicates, read_clusters
+from lehr.protocol import resources_pb2 as r
+from lehr.protocol import service_pb2, status_code_pb2
+from lehr.protocol.structs import from_struct, to_struct
+from lehr.services.bundles import Bundles
+from lehr.services.clustering import KIND, Clustering
+from lehr.services.models import Models
+from lehr.services.training import Orders
+from lehr.store import annotations, embeddings, versions
+from lehr.store import inputs as input_rows
+from lehr.store.annotations import AnnotationFilter
+from lehr.store.embeddings import State, Vector
+from lehr.store.versions import ModelVersionRef
+
+
+def embedded(db, ref, vectors_ND):
+    """One input per vector, in a generation that serves."""
+    with db.write() as tx:
+        start = embeddings.add(tx, ref, ModelVersionRef(ref, "embedder", "v"), workflow=b"", state=State.SERVING)
+        inputs = [r.Input(id=f"i{number:04d}") for number in range(len(vectors_ND))]
+        input_rows.insert(tx, ref, [input_rows.NewInput(message=each) for each in inputs])
+        keys = input_rows.keys_of(tx, ref, [each.id for each in inputs])
+        pairs = zip(inputs, vectors_ND, strict=True)
+        embeddings.append(tx, start.key, [Vector(input_key=keys[each.id], values=vector) for each, vector in pairs])
+
+
+@pytest.fixture
+def worker(db, blobs, queue, tmp_path):
+    return Clustering(db=db, queue=queue, bundles=Bundles(db=db, blobs=blobs, cache=tmp_path / "cache"))
+
+
+def ordered(db, queue, ref, **params):
+    """A clusterer with a version in the queue; answers the version and its claimed job."""
+    Models(db=db, queue=queue).create(ref, [r.Model(id="kinds", model_type_id="clusterer")])
+    version = r.ModelVersion(train_info=r.TrainInfo(params=to_struct(params)))
+    request = service_pb2.PostModelVersionsRequest(model_versions=[version])
+    made = Orders(db=db, queue=queue).request(ref, "kinds", request).model_version
+    assert made.status.code == status_code_pb2.MODEL_QUEUED_FOR_TRAINING
+    return ModelVersionRef(ref, "kinds", made.id), queue.claim("me", kinds=[KIND])
+
+
+def test_clusters_agree_with_the_kinds_of_things_as_well_as_plain_k_means_does(db, queue, ref, worker):
+    from sklearn.cluster import KMeans
+    from sklearn.datasets import load_digits
+    from sklearn.metrics import adjusted_rand_score
+
+    loaded = load_digits()
+    vectors_ND = loaded.data[:600] / np.linalg.norm(loaded.data[:600], axis=1, keepdims=True)
+    embedded(db, ref, vectors_ND.astype(np.float32))
+    vref, job = ordered(db, queue, ref, coarse_clusters=10.0)
+    worker.run(job)
+
+    with db.read() as tx:
+        version = versions.get(tx, vref)
+        said = annotations.page(
+            tx, ref, page=1, per_page=1000, filters=AnnotationFilter(model_version_ids=(vref.version_id,))
+        )
+    assert version.status.code == status_code_pb2.MODEL_TRAINED
+    ours = [int(each.data.clusters[0].id) for each in sorted(said, key=lambda each: each.input_id)]
+    plain = KMeans(n_clusters=10, random_state=0, n_init=3).fit_predict(vectors_ND)
+    kinds = loaded.target[:600]
+    agreement, reference = adjusted_rand_score(kinds, ours), adjusted_rand_score(kinds, plain)
+    assert agreement > 0.5
+    assert agreement > reference - 0.1, f"{agreement:.3f}, plain k-means {reference:.3f}"
+    sizes = {each["id"]: each["count"] for each in from_struct(version.metadata)["lehr"]["clusters"]}
+    assert sizes == {str(number): ours.count(number) for number in range(10)}
+
+    clusters = read_clusters(worker.bundles.folder_of(vref))
+    assert clusters.nearest(vectors_ND.astype(np.float32)).tolist() == pytest.approx(ours, abs=0)
+    distances = ((vectors_ND[:, None] - clusters.centroids_KD[None]) ** 2).sum(axis=2)
+    assert (clusters.nearest(vectors_ND) == distances.argmin(axis=1)).all()
+
+
+def test_near_duplicates_are_what_comparing_every_pair_finds():
+    generator = np.random.default_rng(0)
+    base = generator.normal(size=(40, 16))
+    copies = base[:10] + generator.normal(scale=0.01, size=(10, 16))
+    vectors = np.concatenate([base, copies, base[:3]])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = duplicates(vectors, 0.99)
+    for one in range(len(vectors)):
+        like = (1 + vectors @ vectors[one]) / 2 >= 0.99
+        assert (found[one] >= 0) == (like.sum() > 1)
+        assert {found[other] for other in np.flatnonzero(like)} == {found[one]}
+    assert found.max() + 1 == 10
+
+
+def test_an_attempt_after_a_death_says_nothing_twice(db, queue, ref, worker, monkeypatch):
+    embedded(db, ref, np.eye(30, dtype=np.float32))
+    vref, job = ordered(db, queue, ref, coarse_clusters=3.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Clustering, "_publish", lambda *_: (_ for _ in ()).throw(LeaseLost("killed")))
+        with pytest.raises(LeaseLost):
+            worker.run(job)
+    worker.run(job)
+    with db.read() as tx:
+        wanted = AnnotationFilter(model_version_ids=(vref.version_id,))
+        assert annotations.count(tx, ref, wanted) == 30
+        assert versions.get(tx, vref).status.code == status_code_pb2.MODEL_TRAINED
+
+
+def test_an_app_without_embeddings_is_told_what_to_do(db, queue, ref, worker):
+    vref, job = ordered(db, queue, ref)
+    with pytest.raises(NoTrainingData, match="default workflow") as refused:
+        worker.run(job)
+    with db.write() as tx:
+        worker.failed(tx, job, refused.value)
+        assert versions.get(tx, vref).status.code == status_code_pb2.MODEL_TRAINING_NO_DATA
