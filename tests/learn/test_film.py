@@ -70,6 +70,12 @@ def test_past_the_end_is_the_last_frame_and_a_short_video_has_its_middle():
         assert (only.time_ms, only.number) == (250, 2)
 
 
+def test_a_long_video_without_key_frames_is_shown_by_an_earlier_frame(monkeypatch):
+    monkeypatch.setattr(films, "GLANCE_FRAMES", 10)
+    seen = films.inspect(film(counting(60), fps=FPS), 88)
+    assert number_in(np.asarray(Image.open(io.BytesIO(seen.thumbnail)))) == pytest.approx(9, abs=2)
+
+
 def test_frames_are_resized_like_pictures():
     data = colours((RED, 1), (GREEN, 1), (BLUE, 1))
     for frame, colour in zip(films.sampled(data, 1000, shorter_side=48), (RED, GREEN, BLUE), strict=True):

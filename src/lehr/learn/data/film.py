@@ -9,21 +9,19 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Self
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.error import MemoryError as FFmpegMemoryError
 from av.video.frame import VideoFrame as AvFrame
 from av.video.stream import VideoStream
-from PIL import Image
 
 from lehr.errors import LehrError, TooLarge, UndecodableImage
-from lehr.learn.data.decode import resized
+from lehr.learn.data.shown import Shown
 from lehr.learn.data.video import (
     DEFAULT_VIDEO_LIMITS,
     READERS,
@@ -37,10 +35,10 @@ from lehr.learn.data.video import (
 
 SPARSE_MS = 10_000
 """From this distance between samples on, the file is sought in instead of decoded throughout."""
+GLANCE_FRAMES = 1000
+"""Frames that are decoded at most for one that is only to be shown."""
 _ATTACHED_PICTURE = 0x0400
 """FFmpeg's mark of a stream that is a cover, not a film."""
-_TRANSPARENT = frozenset({"bgra", "rgba", "argb", "abgr", "pal8", "ya8", "gbrap", "yuva420p", "yuva422p", "yuva444p"})
-_TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
 
 def probe(data: bytes, *, limits: VideoLimits = DEFAULT_VIDEO_LIMITS) -> VideoInfo:
@@ -50,9 +48,12 @@ def probe(data: bytes, *, limits: VideoLimits = DEFAULT_VIDEO_LIMITS) -> VideoIn
 
 
 def inspect(data: bytes, longer_side: int, *, limits: VideoLimits = DEFAULT_VIDEO_LIMITS) -> VideoInspection:
-    """All that an upload needs: what it is, and the frame in its middle as a small JPEG. Raises as `probe`."""
+    """All that an upload needs: what it is, and the frame in its middle as a small JPEG. Raises as `probe`.
+
+    Of a long video in which nothing can be sought, an earlier frame is shown: an upload must not take minutes.
+    """
     with Film(data, limits) as film:
-        image = film.at(film.info.duration_seconds * 500).image
+        image = film.glance(film.info.duration_seconds * 500).image
         scale = min(1.0, longer_side / max(image.size))
         small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
         buffer = io.BytesIO()
@@ -97,36 +98,6 @@ def frame_at(
     with Film(data, limits) as film:
         shown = film.numbered(number) if number and not time_ms else film.at(time_ms)
         return shown.told(0, time_ms or round(shown.time_ms), shorter_side)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A decoded frame, and from when on it is on screen."""
-
-    frame: AvFrame
-    number: int
-    time_ms: float
-
-    @cached_property
-    def image(self) -> Image.Image:
-        """RGB, upright, transparency laid on white."""
-        if self.frame.format.name in _TRANSPARENT:
-            rgba = Image.fromarray(self.frame.to_ndarray(format="rgba"))
-            image = Image.new("RGB", rgba.size, "white")
-            image.paste(rgba, mask=rgba)
-        else:
-            image = Image.fromarray(self.frame.to_ndarray(format="rgb24"))
-        turn = _TURNS.get(self.frame.rotation % 360)
-        return image.transpose(turn) if turn is not None else image
-
-    def told(self, index: int, time_ms: int, shorter_side: int | None) -> VideoFrame:
-        """As an answer, resized like a picture (decode.py)."""
-        image = self.image
-        if shorter_side is not None:
-            image = image.resize(
-                resized(image.width, image.height, shorter_side), Image.Resampling.BICUBIC, reducing_gap=3.0
-            )
-        return VideoFrame(index=index, time_ms=time_ms, number=self.number, pixels=np.asarray(image))
 
 
 class Film:
@@ -238,6 +209,18 @@ class Film:
             if found is not None and (found.time_ms <= time_ms or not has_sought):
                 return self._renumbered(found) if has_sought else found
         raise self._empty()
+
+    def glance(self, time_ms: float) -> Shown:
+        """About the frame on screen at a moment: the exact one as far as it costs no more than `GLANCE_FRAMES`."""
+        found = None
+        is_sought = self._seek(time_ms)
+        for shown in islice(self.shown(from_start=not is_sought), GLANCE_FRAMES):
+            if shown.time_ms > time_ms and found is not None:
+                break
+            found = shown
+        if found is None:
+            raise self._empty()
+        return found
 
     def numbered(self, number: int) -> Shown:
         """The frame of this number; past the end the last one."""
