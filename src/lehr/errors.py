@@ -17,7 +17,7 @@ LehrError
       x TooLarge
       x BadArchive              an archive that is damaged, of an unread kind, or larger inside than is accepted
       x NotImplementedHere      an RPC out of scope
-  + UndecodableImage            bytes that are no picture we accept (30101 or 30002 beside the item, not the whole call)
+  + UndecodableImage            bytes that are no picture or video we accept (30101 or 30002 beside the item, not the whole call)
   + DownloadFailed              a URL that could not be fetched
   + Busy                        try again: the predictor is loading or the queue is full
   + CannotListen                the address or port is taken, not ours, or no address
@@ -207,7 +207,7 @@ class NotImplementedHere(Refused):
 
 
 class UndecodableImage(LehrError):
-    """The bytes are no picture of an accepted kind, or are damaged."""
+    """The bytes are no picture or video of an accepted kind, or are damaged."""
 
     code = 30101
     http_status = 400
