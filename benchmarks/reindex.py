@@ -1,0 +1,227 @@
+"""A re-index: how fast beside the bare network, and what searches notice of it.
+
+    python benchmarks/reindex.py --inputs 200 --searches 100
+    python benchmarks/reindex.py --inputs 20000 --searches 10000        # the whole: about an hour on two cores
+
+A server with an app of JPEG photographs (500 x 375, drawn by chance), embedded by the base that comes with Lehr. Two
+copies of that base are published as models of the app. First the index is built on one of them with nobody searching:
+its images a second stand beside those of the same network on the same machine, alone, fed with decoded pictures, at the
+batch size that suits it best. Then searches by image, one after the other, give the quiet times; then the index is
+built on the other copy while searches go on.
+Goals: throughput at least 90 % of the bare network's; no search fails; p99 at most twice the quiet p99.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+from clarifai_grpc.channel.clarifai_channel import ClarifaiChannel
+from clarifai_grpc.grpc.api import resources_pb2 as r
+from clarifai_grpc.grpc.api import service_pb2, service_pb2_grpc
+from machine import described
+from PIL import Image
+from server import TOKEN, running
+
+from lehr.protocol import resources_pb2 as own
+from lehr.protocol import status_code_pb2
+from lehr.protocol.ids import PUBLIC_APP, AppRef
+from lehr.protocol.statuses import status
+from lehr.services.built_in_catalogue import BY_MODEL_ID, EMBEDDING
+from lehr.services.bundles import Bundles
+from lehr.store import bundles as bundle_rows
+from lehr.store import models as model_rows
+from lehr.store import versions as version_rows
+from lehr.store.blobs import LocalBlobs
+from lehr.store.db import Database
+from lehr.store.versions import ModelVersionRef
+
+APP = AppRef("lehr", "bench")
+BATCHES = (1, 4, 8, 16, 32)
+BASE = ModelVersionRef(PUBLIC_APP, EMBEDDING, BY_MODEL_ID[EMBEDDING].version_id)
+KEY = (("authorization", f"Key {TOKEN}"),)
+WAIT_SECONDS = 7200.0
+
+
+class App:
+    """The app, asked as a client would."""
+
+    def __init__(self, base: str) -> None:
+        host, port = base.removeprefix("http://").split(":")
+        self.stub = service_pb2_grpc.V2Stub(ClarifaiChannel.get_insecure_grpc_channel(base=host, port=int(port)))
+        self.http = httpx.Client(base_url=base, headers={"Authorization": f"Key {TOKEN}"}, timeout=120)
+        self.who = r.UserAppIDSet(user_id=APP.user_id, app_id=APP.app_id)
+
+    def make(self) -> None:
+        """With the base that comes with Lehr."""
+        app = r.App(id=APP.app_id, default_workflow=r.Workflow(id="General"))
+        done = self.stub.PostApps(service_pb2.PostAppsRequest(user_app_id=self.who, apps=[app]), metadata=KEY)
+        assert done.status.code == 10000, done.status
+
+    def add(self, number: int) -> None:
+        """So many photographs."""
+        for start in range(0, number, 64):
+            some = range(start, min(number, start + 64))
+            inputs = [r.Input(id=f"p{seed}", data=r.Data(image=r.Image(base64=photograph(seed)))) for seed in some]
+            request = service_pb2.PostInputsRequest(user_app_id=self.who, inputs=inputs)
+            done = self.stub.PostInputs(request, metadata=KEY)
+            assert done.status.code == 10000, done.status
+
+    def counts(self) -> r.InputCount:
+        """How far the index is."""
+        request = service_pb2.GetInputCountRequest(user_app_id=self.who)
+        return self.stub.GetInputCount(request, metadata=KEY).counts
+
+    def search(self, seed: int) -> float:
+        """Seconds of one search by image; negative if it failed."""
+        rank = r.Rank(annotation=r.Annotation(data=r.Data(image=r.Image(base64=photograph(seed)))))
+        search = r.Search(query=r.Query(ranks=[rank]))
+        request = service_pb2.PostInputsSearchesRequest(user_app_id=self.who, searches=[search])
+        began = time.perf_counter()
+        try:
+            answer = self.stub.PostInputsSearches(request, metadata=KEY)
+        except grpc.RpcError as error:
+            print(f"a search failed: {error}")
+            return -1.0
+        if answer.status.code != 10000 or not answer.hits:
+            print(f"a search failed: {answer.status}")
+            return -1.0
+        return time.perf_counter() - began
+
+    def reindex(self, model_id: str) -> None:
+        """On the model of this id."""
+        node = {"id": "embed", "model": {"id": model_id, "model_version": {"id": "v1"}}}
+        body = {"workflows": [{"id": "base", "nodes": [node]}], "action": "merge", "reindex": True}
+        answer = self.http.patch(f"/v2/users/{APP.user_id}/apps/{APP.app_id}/base-workflows", json=body).json()
+        assert answer["status"]["code"] == 10000, answer
+
+    def serves(self, model_id: str) -> bool:
+        """Whether the index is on the model of this id."""
+        told = self.http.get(f"/v2/users/{APP.user_id}/apps/{APP.app_id}/base-workflows").json()
+        return any(each["state"] == "SERVING" and f"/{model_id}/" in each["embedder"] for each in told["generations"])
+
+
+def photograph(seed: int) -> bytes:
+    """Soft colours with a little grain, as a JPEG of about 60 kB."""
+    rng = np.random.default_rng(seed)
+    soft = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
+        (500, 375), Image.Resampling.BICUBIC
+    )
+    grain = rng.integers(-12, 13, (375, 500, 3))
+    file = io.BytesIO()
+    Image.fromarray((np.asarray(soft) + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--inputs", type=int, default=200)
+    parser.add_argument("--searches", type=int, default=100)
+    parser.add_argument("--bare", metavar="FOLDER", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.bare:
+        print(json.dumps(bare(Path(options.bare))))
+        return
+    print(f"re-index of {options.inputs:,} photographs; {described()}")
+    with tempfile.TemporaryDirectory(prefix="lehr-bench-") as folder:
+        home = Path(folder) / "home"
+        with running(home) as server:
+            measure(App(server.base), home, options)
+
+
+def measure(app: App, home: Path, options: argparse.Namespace) -> None:
+    """Everything, in order."""
+    app.make()
+    app.add(options.inputs)
+    until(lambda: app.counts().reindexed == options.inputs, "the first index")
+    folder = publish_copies(home)
+    app.reindex("copy-1")
+    seconds = until(lambda: app.serves("copy-1"), "the re-index")
+    rate = options.inputs / seconds
+    told = json.loads(subprocess.check_output([sys.executable, __file__, "--bare", str(folder)]))
+    best = max(told, key=told.get)
+    print(
+        f"re-index, nobody searching: {rate:.0f} images/s; the bare network: {told[best]:.0f} at batch {best}; "
+        f"{100 * rate / told[best]:.0f} %"
+    )
+    quiet = [app.search(10**6 + seed) for seed in range(max(20, options.searches // 10))]
+    tell("searches, quiet", quiet)
+    app.reindex("copy-2")
+    tell("searches during a re-index", list(while_building(app, options.searches)))
+    until(lambda: app.serves("copy-2"), "the second re-index")
+
+
+def while_building(app: App, number: int) -> Iterator[float]:
+    """Searches until the new index serves; if that comes early, no more are made: they would be quiet ones."""
+    for seed in range(number):
+        yield app.search(2 * 10**6 + seed)
+        if seed % 20 == 0 and app.serves("copy-2"):
+            print(f"the re-index was over after {seed + 1} searches; take more inputs for more")
+            return
+
+
+def tell(what: str, seconds: list[float]) -> None:
+    """How many failed, and how long the others took."""
+    good = [each for each in seconds if each >= 0]
+    p50, p99 = (1000 * float(np.quantile(good, share)) for share in (0.5, 0.99))
+    print(f"{what}: {len(seconds)}, {len(seconds) - len(good)} failed; p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+
+
+def until(claim: Callable[[], bool], what: str) -> float:
+    """Seconds until it is so."""
+    began = time.perf_counter()
+    while not claim():
+        if time.perf_counter() - began > WAIT_SECONDS:
+            raise TimeoutError(f"{what} is not complete after {WAIT_SECONDS:.0f} s")
+        time.sleep(0.2)
+    return time.perf_counter() - began
+
+
+def publish_copies(home: Path) -> Path:
+    """The built-in base as two models of the app; answers its folder on this machine."""
+    db = Database(f"sqlite:///{home / 'lehr.db'}")
+    bundles = Bundles(db=db, blobs=LocalBlobs(home / "blobs"), cache=home / "cache" / "bundles")
+    folder = bundles.folder_of(BASE)
+    with db.write() as tx:
+        bundle = bundle_rows.get(tx, BASE)
+        assert bundle is not None, "the base has been used"
+        for model_id in ("copy-1", "copy-2"):
+            model_rows.insert(tx, APP, [own.Model(id=model_id, name=model_id, model_type_id="visual-embedder")])
+            version = own.ModelVersion(id="v1", status=status(status_code_pb2.MODEL_TRAINED))
+            version_rows.insert(tx, APP, model_id, version)
+            bundle_rows.put(tx, ModelVersionRef(APP, model_id, "v1"), bundle)
+    db.close()
+    return folder
+
+
+def bare(folder: Path) -> dict[int, float]:
+    """Batch size → images a second of the network alone, on crops that are ready."""
+    from lehr.learn.predictor import Predictor
+
+    predictor = Predictor.load(folder)
+    side = predictor.bundle.preprocessing.side
+    rates = {}
+    for batch in BATCHES:
+        crops = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+        predictor.run(crops)
+        began, done = time.perf_counter(), 0
+        while time.perf_counter() - began < 3:
+            predictor.run(crops)
+            done += batch
+        rates[batch] = done / (time.perf_counter() - began)
+    return rates
+
+
+if __name__ == "__main__":
+    main()
