@@ -1,4 +1,4 @@
-"""A running server as its public API shows it: the unmodified published messages and stub, and a key from CLARIFAI_*.
+"""A running server as its public API shows it: the unmodified published messages, and a key from CLARIFAI_*.
 
 Knows nothing of Lehr's inside: any server that speaks the API will do.
 """
@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
-from clarifai_grpc.grpc.api import resources_pb2, service_pb2, service_pb2_grpc
+from clarifai_grpc.grpc.api import resources_pb2, service_pb2
 from clarifai_grpc.grpc.api.status import status_code_pb2
+from google.protobuf import message_factory
 
 from lehr.errors import InvalidRequest, LehrError
 
 MAX_MESSAGE_BYTES = 1 << 30
+_SERVICE = service_pb2.DESCRIPTOR.services_by_name["V2"]
 ATTEMPTS = 8
 DEFAULT_BASE = "http://127.0.0.1:8080"
 
@@ -46,26 +48,31 @@ class Account:
         return cls(base=base, user_id=environment.get("CLARIFAI_USER_ID", "me"), token=token, app_id=app_id)
 
     @cached_property
-    def stub(self) -> Any:
-        """The published stub; https means TLS."""
+    def channel(self) -> Any:
+        """The connection; https means TLS."""
         parts = urlsplit(self.base if "//" in self.base else f"https://{self.base}")
         target = f"{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
         options = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
         if parts.scheme == "http":
-            return service_pb2_grpc.V2Stub(grpc.insecure_channel(target, options))
-        return service_pb2_grpc.V2Stub(grpc.secure_channel(target, grpc.ssl_channel_credentials(), options))
+            return grpc.insecure_channel(target, options)
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
 
     def ask(self, rpc: str, **fields: Any) -> Any:
         """The answer to one call, whatever its status. A server that is away is waited for a while.
 
         Raises LehrError when it stays away, or when the key is refused.
         """
-        method = service_pb2.DESCRIPTOR.services_by_name["V2"].methods_by_name[rpc]
-        request = getattr(service_pb2, method.input_type.name)(**fields)
+        method = _SERVICE.methods_by_name[rpc]
+        request = message_factory.GetMessageClass(method.input_type)(**fields)
+        call = self.channel.unary_unary(
+            f"/{_SERVICE.full_name}/{rpc}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+        )
         request.user_app_id.user_id, request.user_app_id.app_id = self.user_id, self.app_id
         for attempt in range(ATTEMPTS):
             try:
-                answer = getattr(self.stub, rpc)(request, metadata=(("authorization", f"Key {self.token}"),))
+                answer = call(request, metadata=(("authorization", f"Key {self.token}"),))
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == ATTEMPTS - 1:
                     raise LehrError(f"{self.base} does not answer {rpc}: {error.details()}") from error
@@ -87,7 +94,7 @@ class Account:
         """Makes the app if need be; whether it was made."""
         if self.ask("GetApp").status.code == status_code_pb2.SUCCESS:
             return False
-        self.must("PostApps", apps=[resources_pb2.App(id=self.app_id)])
+        replace(self, app_id="").must("PostApps", apps=[resources_pb2.App(id=self.app_id)])
         return True
 
     def ensure_dataset(self, dataset_id: str) -> bool:
