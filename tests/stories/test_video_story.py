@@ -36,6 +36,7 @@ def order(seed: int, number: int = FRAMES_PER_VIDEO) -> list[str]:
 
 
 @pytest.mark.parametrize("face", FACES)
+@pytest.mark.slow
 def test_frames_are_annotated_trained_on_and_predicted(server, tmp_path, face):
     app_id = f"films-{face.lower()}"
     Client(face, server.base, TOKEN).must("PostApps", apps=[r.App(id=app_id, sample_ms=500)])
