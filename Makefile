@@ -1,5 +1,5 @@
 # Each target works alone on a machine with python3 >= 3.11 (with pip or venv, or uv), make and a package index.
-.PHONY: help setup demo test test-all lint lock clean
+.PHONY: help setup demo test test-all screenshots lint lock clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -33,6 +33,9 @@ test: $(READY)  ## every test but the slow ones
 
 test-all: $(READY)  ## the slow tests too
 	@$(BIN)/pytest -m "not gpu"
+
+screenshots: $(READY)  ## pictures of the web page for docs/screenshots; needs Chromium
+	@$(BIN)/pytest tests/web/test_new_user.py tests/web/test_accessibility.py --screenshots docs/screenshots
 
 lint: $(READY)  ## ruff, mypy, import rules
 	@$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from web_browser import Browser, asking
 APP = "/users/lehr/apps/Garden"
 
 
-def test_from_signing_in_to_a_frozen_version(open_browser, own_server, flowers: Path):
+def test_from_signing_in_to_a_frozen_version(own_server, open_browser, flowers: Path):
     server = own_server.start()
     ask = partial(asking(server), app_id="Garden")
     browser = open_browser(server)
@@ -45,8 +45,7 @@ def _make_app(browser: Browser) -> None:
     page.get_by_role("button", name="Make app").click()
     page.wait_for_url("**" + APP)
     browser.shown()
-    page.get_by_role("link", name="Inputs", exact=True).click()
-    browser.shown()
+    browser.follow(page.get_by_role("link", name="Inputs", exact=True))
 
 
 def _drop(browser: Browser, flowers: Path) -> None:
@@ -76,8 +75,7 @@ def _label_many(browser: Browser, label: str) -> None:
 def _draw(browser: Browser, ask) -> None:
     """Draws, moves, resizes and deletes, by mouse and by keyboard; what is stored is what is seen."""
     page = browser.page
-    page.get_by_role("link", name=re.compile("^rose-")).first.click()
-    browser.shown()
+    browser.follow(page.get_by_role("link", name=re.compile("^rose-")).first)
     input_id = page.url.partition("/inputs/")[2].partition("?")[0]
     field = page.get_by_label("New boxes are")
     field.fill("blossom")
@@ -112,8 +110,7 @@ def _draw(browser: Browser, ask) -> None:
     page.reload()
     browser.shown()
     page.get_by_role("button", name=re.compile("^Box 1: blossom")).wait_for()
-    page.get_by_role("link", name="Next").click()
-    browser.shown()
+    browser.follow(page.get_by_role("link", name="Next"))
     assert input_id not in page.url
 
 
@@ -148,10 +145,8 @@ def _make_dataset(browser: Browser) -> None:
 
 def _freeze(browser: Browser) -> None:
     page = browser.page
-    page.get_by_role("link", name="Datasets", exact=True).click()
-    browser.shown()
-    page.get_by_role("link", name="flowers").click()
-    browser.shown()
+    browser.follow(page.get_by_role("link", name="Datasets", exact=True))
+    browser.follow(page.get_by_role("link", name="flowers"))
     page.get_by_text("readable pictures").wait_for()
     page.get_by_text(re.compile("have no label")).or_(
         page.get_by_text(re.compile("Under 10 examples"))
@@ -163,7 +158,7 @@ def _freeze(browser: Browser) -> None:
     browser.shoot("dataset")
 
 
-def test_the_page_shows_the_same_after_a_restart(open_browser, own_server):
+def test_the_page_shows_the_same_after_a_restart(own_server, open_browser):
     own_server.start()
     browser = open_browser(own_server)
     browser.sign_in()
@@ -195,8 +190,7 @@ def test_user_text_is_never_html(signed_in: Browser, ask_as):
 def test_a_refusal_is_a_sentence_and_an_address_that_is_none_leads_on(signed_in: Browser):
     signed_in.open("/users/lehr/apps/none/inputs")
     signed_in.page.get_by_text("App 'none' does not exist").wait_for()
-    signed_in.page.get_by_role("link", name="All apps").last.click()
-    signed_in.shown()
+    signed_in.follow(signed_in.page.get_by_role("link", name="All apps").last)
     page = signed_in.page
     page.get_by_role("button", name=re.compile("app")).first.click()
     page.get_by_label("Name").fill("!!!")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from clarifai_grpc.channel.clarifai_channel import ClarifaiChannel
+from clarifai_grpc.grpc.api import resources_pb2, service_pb2, service_pb2_grpc
 from lehr_server import TOKEN, Server
 from PIL import Image, ImageDraw
 
@@ -34,6 +36,12 @@ class Browser:
         self.page.wait_for_selector(".lehr-page")
         self.page.wait_for_function("window.did_handshake === true")
 
+    def follow(self, place: object) -> None:
+        """Clicks what leads to another page, and waits for that."""
+        with self.page.expect_navigation():
+            place.click()
+        self.shown()
+
     def sign_in(self, key: str = TOKEN) -> None:
         self.page.goto(self.base + "/sign-in")
         self.page.get_by_label("Personal access token").fill(key)
@@ -50,10 +58,8 @@ class Browser:
 
 def asking(server: Server) -> Ask:
     """Calls of the published client: `ask("GetApp", app_id="flowers")`."""
-    import grpc
-    from clarifai_grpc.grpc.api import resources_pb2, service_pb2, service_pb2_grpc
-
-    stub = service_pb2_grpc.V2Stub(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
+    channel = ClarifaiChannel.get_insecure_grpc_channel(base="127.0.0.1", port=server.port)
+    stub = service_pb2_grpc.V2Stub(channel)
 
     def ask(name: str, app_id: str = "", **fields: object) -> object:
         user_app = resources_pb2.UserAppIDSet(user_id="lehr", app_id=app_id)

@@ -106,14 +106,14 @@ def icon(name: str, classes: str = "") -> ui.icon:
     return made
 
 
-def table(caption: str, *headings: str) -> ui.element:
-    """A table with these headings; its rows (`tr` of `td`) are built inside."""
+def table(caption: str, *headings: str, numbers: tuple[str, ...] = ()) -> ui.element:
+    """A table with these headings, `numbers` among them to the right; its rows (`tr` of `td`) are built inside."""
     with element("div", "lehr-table-scroll"), element("table", "lehr-table") as made:
         text(caption, tag="caption", classes="lehr-hidden")
         with element("thead"), element("tr"):
             for heading in headings:
                 if heading:
-                    text(heading, tag="th").props("scope=col")
+                    text(heading, tag="th", classes="lehr-number" if heading in numbers else "").props("scope=col")
                 else:
                     element("td")
         with made:
@@ -123,7 +123,8 @@ def table(caption: str, *headings: str) -> ui.element:
 class Redrawn:
     """A part of a page that is drawn anew, for this browser alone."""
 
-    def __init__(self, draw: Callable[[], object], *, classes: str = "lehr-stack") -> None:
+    def __init__(self, draw: Callable[[Redrawn], object], *, classes: str = "lehr-stack") -> None:
+        """`draw` gets this very object, for buttons that change what is drawn."""
         self._draw = draw
         self._place = element("div", classes)
         self.draw()
@@ -132,7 +133,7 @@ class Redrawn:
         """Draws it as things are now."""
         self._place.clear()
         with self._place:
-            self._draw()
+            self._draw(self)
 
 
 # -- buttons and fields ------------------------------------------------------------------------------------------------
@@ -171,7 +172,8 @@ def field(label: str, value: str = "", *, hint: str = "", password: bool = False
 
 def choice(options: dict[str, str] | list[str], label: str, value: Any = None, **extra: Any) -> ui.select:
     """One of several."""
-    made = ui.select(options, label=label, value=value, **extra).props("outlined dense options-dense")
+    kept = options.copy()  # NiceGUI adds to it what is typed
+    made = ui.select(kept, label=label, value=value, **extra).props("outlined dense options-dense")
     made.props["aria-label"] = label
     return made.classes("lehr-field")
 

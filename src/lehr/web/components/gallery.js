@@ -49,6 +49,15 @@ class Gallery {
     this.layout();
   }
 
+  /** Asks again for what is shown; marks and place stay. */
+  refresh() {
+    const shown = new Set([...this.tiles.keys()].map((index) => Math.floor(index / PER_PAGE)));
+    for (const number of [...this.pages.keys()]) {
+      if (shown.has(number)) this.load(number);
+      else this.pages.delete(number);
+    }
+  }
+
   layout() {
     const width = this.host.clientWidth;
     if (!width || this.closed) return;
@@ -128,7 +137,7 @@ class Gallery {
 
   async load(number) {
     const generation = this.generation;
-    this.pages.set(number, { inputs: null });
+    if (!this.pages.has(number)) this.pages.set(number, { inputs: null }); // what is there stays until the new has come
     try {
       const inputs = await fetched(this.source, this.app, number + 1);
       if (generation !== this.generation || this.closed) return;
@@ -136,10 +145,10 @@ class Gallery {
       this.forget(number);
       this.grow(number, inputs.length);
       for (const [index, tile] of this.tiles) {
-        if (Math.floor(index / PER_PAGE) === number && !tile.input) this.fill(tile, index);
+        if (Math.floor(index / PER_PAGE) === number) this.fill(tile, index);
       }
     } catch (error) {
-      this.pages.delete(number);
+      if (this.pages.get(number)?.inputs === null) this.pages.delete(number);
       if (generation === this.generation && !this.closed) this.tell("problem", error.message);
     }
   }
@@ -177,8 +186,9 @@ class Gallery {
 
   fill(tile, index) {
     const input = this.inputAt(index);
-    if (!input) return;
-    tile.input = input;
+    const known = JSON.stringify(input);
+    if (!input || tile.known === known) return;
+    Object.assign(tile, { input, known });
     const path = `/users/${encodeURIComponent(this.app.user_id)}/apps/${encodeURIComponent(this.app.app_id)}`;
     const separator = this.query ? "&" : "";
     const anchor = make("a", "lehr-tile-link", {
@@ -319,6 +329,9 @@ export default {
     },
     unmark() {
       this.gallery.unmark();
+    },
+    refresh() {
+      this.gallery.refresh();
     },
   },
 };

@@ -36,6 +36,10 @@ class Gallery(Element, component="gallery.js"):
         """Calls `act` with the number of inputs once the end was seen, where it was unknown."""
         self.on("total", lambda event: act(int(event.args)))
 
+    def refresh(self) -> None:
+        """Asks again for what is shown; marks stay."""
+        self.run_method("refresh")
+
     def unmark(self) -> None:
         """Takes every mark away."""
         self.run_method("unmark")

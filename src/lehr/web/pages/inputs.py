@@ -35,7 +35,7 @@ async def build(visit: Visit) -> None:
     gallery.on_total(lambda number: _say(told, number))
     await _selected(visit, gallery, chosen)
     if counts.to_process or counts.processing:
-        _follow(visit, counts.to_process + counts.processing)
+        _follow(visit, gallery, counts.to_process + counts.processing)
 
 
 def _say(told: TextElement, total: int) -> None:
@@ -91,7 +91,7 @@ def _among(value: str, options: dict[str, str]) -> str:
     return value
 
 
-def _follow(visit: Visit, waiting: int) -> None:
+def _follow(visit: Visit, gallery: Gallery, waiting: int) -> None:
     """Says how many are still being processed, and shows them when they are done."""
     note = pieces.text(f"{words.counted(waiting, 'input')} being processed", classes="lehr-badge lehr-badge-busy")
     note.props("role=status")
@@ -100,9 +100,10 @@ def _follow(visit: Visit, waiting: int) -> None:
         counts = (await visit.ask("GetInputCount")).counts
         left = counts.to_process + counts.processing
         note.set_text(f"{words.counted(left, 'input')} being processed")
+        gallery.refresh()
         if not left:
             timer.cancel()
-            visit.reload()
+            note.set_visibility(False)
 
     timer = visit.every(1.5, look)
 
@@ -147,7 +148,8 @@ async def _label(visit: Visit, gallery: Gallery) -> None:
                 inputs = [resources_pb2.Input(id=each, data={"concepts": [concept]}) for each in some]
                 await visit.ask("PatchInputs", inputs=inputs, action="merge")
             window.close()
-            visit.reload()
+            gallery.unmark()
+            gallery.refresh()
 
         with pieces.row("lehr-end"):
             pieces.button("Cancel", window.close)

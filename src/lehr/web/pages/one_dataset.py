@@ -57,7 +57,7 @@ async def _health(visit: Visit, dataset_id: str, inputs: str) -> None:
         with pieces.element("div", "lehr-line lehr-spread"):
             pieces.text("Health before a training", tag="h2")
             pieces.button("Check again", check, icon="refresh")
-        shown = pieces.Redrawn(lambda: _report(visit, state["health"], thumbnails, inputs))
+        shown = pieces.Redrawn(lambda _: _report(visit, state["health"], thumbnails, inputs))
     visit.every(_LOOK_SECONDS, look)
 
 
@@ -120,7 +120,7 @@ def _finding(visit: Visit, finding: Finding, thumbnails: Thumbnails) -> None:
 
 def _concepts(concepts: tuple[ConceptCount, ...], inputs: str) -> None:
     most = max(each.num_items for each in concepts)
-    with pieces.table("Concepts", "Concept", "Pictures", "Boxes", ""):
+    with pieces.table("Concepts", "Concept", "Pictures", "Boxes", "", numbers=("Pictures", "Boxes")):
         for each in concepts[:200]:
             with pieces.element("tr"):
                 with pieces.element("td"):

@@ -15,6 +15,7 @@ from lehr.web.components.boxes import Box, Boxes, Corners
 from lehr.web.page import Page, Visit
 
 _PER_PAGE = 1000
+_PENDING = (status_code_pb2.INPUT_DOWNLOAD_PENDING, status_code_pb2.INPUT_DOWNLOAD_IN_PROGRESS)
 
 
 @dataclass(kw_only=True)
@@ -132,7 +133,7 @@ def _stage(opened: Opened) -> Boxes | None:
         pieces.text(data.text.raw, classes="lehr-card lehr-wrap")
         return None
     if opened.input.status.code != status_code_pb2.INPUT_DOWNLOAD_SUCCESS:
-        pieces.empty("hourglass_empty", "Not ready", opened.input.status.details or opened.input.status.description)
+        _wait(opened)
         return None
     editor = Boxes(src=urlsplit(data.image.url).path, described=f"Picture {opened.input.id}", boxes=opened.boxes())
     if not data.image.hosted.prefix:
@@ -140,6 +141,21 @@ def _stage(opened: Opened) -> Boxes | None:
     with pieces.element("p", "lehr-keys"):
         _key_words()
     return editor
+
+
+def _wait(opened: Opened) -> None:
+    """Words for a picture that cannot be shown; one that is still being read comes by itself."""
+    status = opened.input.status
+    pieces.empty("hourglass_empty", "Not ready", status.details or status.description)
+    if status.code not in _PENDING:
+        return
+
+    async def look() -> None:
+        now = (await opened.visit.ask("GetInput", input_id=opened.input.id)).input.status
+        if now.code not in _PENDING:
+            opened.visit.reload()
+
+    opened.visit.every(1.0, look)
 
 
 def _key_words() -> None:
@@ -225,7 +241,7 @@ def _concept(opened: Opened, concept_id: str) -> resources_pb2.Concept:
 
 def _labels(opened: Opened) -> None:
     with pieces.card("Labels of the whole picture"):
-        shown = pieces.Redrawn(lambda: _chips(opened, shown))
+        shown = pieces.Redrawn(lambda drawn: _chips(opened, drawn))
         choice = pieces.choice(dict(opened.concepts), "Add a label", with_input=True, new_value_mode="add-unique")
 
         async def add(value: object) -> None:
@@ -282,7 +298,7 @@ def _box_card(opened: Opened, editor: Boxes) -> None:
             choice.set_value(last)
             opened.label = last
         choice.on_value_change(lambda event: use(event.value))
-        listed = pieces.Redrawn(lambda: _box_list(opened, editor, listed))
+        listed = pieces.Redrawn(lambda drawn: _box_list(opened, editor, drawn))
         _listen(opened, editor, listed)
 
 

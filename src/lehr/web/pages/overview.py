@@ -45,7 +45,7 @@ async def _work(visit: Visit) -> None:
     """Everything of this app that waits or runs, live."""
     lines = await _lines(visit)
 
-    def draw() -> None:
+    def draw(_: pieces.Redrawn) -> None:
         if not lines:
             pieces.text("Nothing waits and nothing runs.", classes="lehr-quiet")
         for what, how, kind in lines:
