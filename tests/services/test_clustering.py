@@ -11,6 +11,9 @@ from lehr.protocol.structs import from_struct, to_struct
 from lehr.services.bundles import Bundles
 from lehr.services.clustering import KIND, Clustering
 from lehr.services.models import Models
+from lehr.services.paging import Paging
+from lehr.services.ranks import Ranks
+from lehr.services.searches import Searches
 from lehr.services.training import Orders
 from lehr.store import annotations, embeddings, versions
 from lehr.store import inputs as input_rows
@@ -45,6 +48,14 @@ def ordered(db, queue, ref, **params):
     return ModelVersionRef(ref, "kinds", made.id), queue.claim("me", kinds=[KIND])
 
 
+def found_in(db, ref, annotation):
+    """Ids of the inputs that a search for such an annotation finds."""
+    searches = Searches(db=db, neighbours=None, ranks=Ranks(neighbours=None, blobs=None, fetcher=None))
+    query = r.Query(filters=[r.Filter(annotation=annotation)])
+    hits = searches.run(ref, r.Search(query=query), Paging(1, 1000), "inputs")
+    return {hit.input.id for hit in hits}
+
+
 def test_clusters_agree_with_the_kinds_of_things_as_well_as_plain_k_means_does(db, queue, ref, worker):
     from sklearn.cluster import KMeans
     from sklearn.datasets import load_digits
@@ -70,6 +81,9 @@ def test_clusters_agree_with_the_kinds_of_things_as_well_as_plain_k_means_does(d
     assert agreement > reference - 0.1, f"{agreement:.3f}, plain k-means {reference:.3f}"
     sizes = {each["id"]: each["count"] for each in from_struct(version.metadata)["lehr"]["clusters"]}
     assert sizes == {str(number): ours.count(number) for number in range(10)}
+
+    found = found_in(db, ref, r.Annotation(model_version_id=vref.version_id, data=r.Data(clusters=[r.Cluster(id="3")])))
+    assert found == {f"i{index:04d}" for index, number in enumerate(ours) if number == 3}
 
     clusters = read_clusters(worker.bundles.folder_of(vref))
     assert clusters.nearest(vectors_ND.astype(np.float32)).tolist() == pytest.approx(ours, abs=0)

@@ -45,6 +45,7 @@ _OF_INPUT = frozenset({"id", "data", "dataset_ids", "status"})
 _FACTS = frozenset({"concepts", "metadata", "geo"})
 _PARTS = frozenset({"regions", "frames", "tracks", "time_segments", "text"})
 _OF_DATA = _FACTS | _PARTS | {"image", "video", "audio"}
+_OF_NOTE = (_OF_DATA - {"video", "audio"}) | {"clusters"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Filters:
     ) -> OfAnnotation | None:
         _only(wanted, _OF_ANNOTATION, where)
         data = wanted.data
-        _only(data, _OF_DATA - {"video", "audio"}, f"{where}.data")
+        _only(data, _OF_NOTE, f"{where}.data")
         if data.HasField("image") and not data.image.url:
             raise InvalidSearch(f"{where}.data.image: an annotation is found by its picture's url; to rank, use ranks.")
         has, has_not = _traits(wanted, where)
@@ -105,6 +106,7 @@ class Filters:
             workflow_version_id=workflow_id,
             task_id=wanted.task_id,
             track_id=next(_track_ids(data), ""),
+            cluster_id=next((cluster.id for cluster in data.clusters), ""),
             status_code=wanted.status.code,
             has=has,
             has_not=has_not,

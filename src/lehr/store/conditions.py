@@ -59,6 +59,7 @@ class OfAnnotation:
     workflow_version_id: str = ""
     task_id: str = ""
     track_id: str = ""
+    cluster_id: str = ""
     status_code: int = 0
     has: Trait = NONE
     has_not: Trait = NONE

@@ -186,6 +186,7 @@ def _scopes(message: resources_pb2.Annotation) -> dict[str, Any]:
         "data": from_struct(message.data.metadata),
         "info": from_struct(message.annotation_info),
         "tracks": {name: None for name in _track_ids(message.data)},
+        "clusters": {cluster.id: None for cluster in message.data.clusters},
     }
     if message.worker.HasField("workflow"):
         scopes["workflow"] = {message.worker.workflow.version.id: None}

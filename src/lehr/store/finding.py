@@ -38,7 +38,17 @@ Column = ColumnElement[Any]
 Terms = list[ColumnElement[bool]]
 _NOTES = input_annotations.c
 _EMPTY = OfAnnotation()
-_BARE = ("labels", "info", "id", "user_id", "model_version_id", "workflow_version_id", "task_id", "track_id")
+_BARE = (
+    "labels",
+    "info",
+    "id",
+    "user_id",
+    "model_version_id",
+    "workflow_version_id",
+    "task_id",
+    "track_id",
+    "cluster_id",
+)
 """What an input without annotations says nothing of."""
 
 
@@ -298,6 +308,8 @@ def _row_terms(look: Looking, asked: OfAnnotation) -> Iterator[ColumnElement[boo
         yield look.holds(_NOTES.key, INFO, asked.info)
     if asked.track_id:
         yield _NOTES.key.in_(look.named("tracks", asked.track_id))
+    if asked.cluster_id:
+        yield _NOTES.key.in_(look.named("clusters", asked.cluster_id))
     if asked.workflow_version_id:
         yield _NOTES.key.in_(look.named("workflow", asked.workflow_version_id))
     for name in ("id", "user_id", "task_id", "status_code"):
