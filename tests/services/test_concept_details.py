@@ -142,6 +142,10 @@ def test_a_concept_has_names_in_languages_its_own_first(db, relations, ref):
     assert (done.name, done.definition) == ("Köter", "bellt")
     service.patch(ref, "dog", [name_in("en", "Good dog")], "")
     assert Concepts(db=db).get(ref, "dog").name == "Good dog"
+    [found] = Concepts(db=db).search(ref, "köt", PAGE, language="de")
+    assert (found.id, found.name, found.language) == ("dog", "Köter", "de")
+    assert Concepts(db=db).search(ref, "cat", PAGE, language="de") == []
+    assert [each.id for each in Concepts(db=db).search(ref, "cat", PAGE, language="en")] == ["cat"]
     with pytest.raises(NotFound, match="no name in language 'fr'; there are: de, zh-TW"):
         service.language(ref, "dog", "fr")
 

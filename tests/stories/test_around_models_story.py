@@ -169,7 +169,7 @@ def test_what_surrounds_a_model_is_read_and_changed(house, face):
     assert client.must("PatchModelLanguages", model_id="digits", languages=["en"], action="merge").languages == ["en"]
     consents = client.must("PatchModelCheckConsents", model_id="digits", check_consents=["a"], action="overwrite")
     assert consents.check_consents == ["a"]
-    query = r.ModelQuery(name="dig*") if hasattr(r, "ModelQuery") else service_pb2.ModelQuery(name="dig*")
+    query = r.ModelQuery(name="dig*")
     assert [model.id for model in client.must("PostModelsSearches", model_query=query).models] == ["digits"]
     inputs = client.must("ListModelInputs", model_id="digits", per_page=50, page=3).inputs
     assert len(inputs) == 20

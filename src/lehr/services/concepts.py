@@ -14,6 +14,7 @@ from lehr.protocol.ids import AppRef, new_id
 from lehr.protocol.patch import OVERWRITE, patched
 from lehr.services.batches import chunks
 from lehr.services.paging import MAX_PER_PAGE, Paging
+from lehr.store import concept_details
 from lehr.store import concepts as concept_rows
 from lehr.store.db import Database
 
@@ -58,10 +59,14 @@ class Concepts:
                 return concept_rows.page(tx, ref, page=paging.page, per_page=paging.per_page)
             return _cut((concept for concept in _all(tx, ref) if _is_like(concept.id, like)), paging)
 
-    def search(self, ref: AppRef, name: str, paging: Paging) -> list[resources_pb2.Concept]:
-        """A page of the concepts whose name or id contains `name`, small and capital letters alike; `*` is anything."""
+    def search(self, ref: AppRef, name: str, paging: Paging, *, language: str = "") -> list[resources_pb2.Concept]:
+        """A page of the concepts whose name or id contains `name`, small and capital letters alike; `*` is anything.
+
+        With another language than their own, those that have a name in it, under that name.
+        """
         with self.db.read() as tx:
-            found = (item for item in _all(tx, ref) if _is_like(item.name, name) or _is_like(item.id, name))
+            all_ = concept_details.named_in(tx, ref, language) if language not in ("", LANGUAGE) else _all(tx, ref)
+            found = (item for item in all_ if _is_like(item.name, name) or _is_like(item.id, name))
             return _cut(found, paging)
 
     def patch(self, ref: AppRef, changes: Sequence[resources_pb2.Concept], action: str) -> list[resources_pb2.Concept]:

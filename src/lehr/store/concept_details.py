@@ -14,7 +14,7 @@ from lehr.store.rows import Noun, app_key
 from lehr.store.tables import annotation_concepts, concepts, inputs
 from lehr.store.tables import concept_languages as table
 
-__all__ = ["counts", "insert_language", "key_of", "language", "languages", "update_language"]
+__all__ = ["counts", "insert_language", "key_of", "language", "languages", "named_in", "update_language"]
 
 _LANGUAGES = Noun(
     table=table,
@@ -54,6 +54,20 @@ def languages(tx: Connection, concept_key: int) -> list[resources_pb2.ConceptLan
     """The concept in every language that was added, in the order of their codes."""
     query = select(table.c.message).where(table.c.concept_key == concept_key).order_by(table.c.id)
     return _LANGUAGES.messages(tx, query)
+
+
+def named_in(tx: Connection, ref: AppRef, language: str) -> list[resources_pb2.Concept]:
+    """The app's concepts that have a name in this language, oldest first, each under that name."""
+    both = table.join(concepts, concepts.c.key == table.c.concept_key)
+    mine = (concepts.c.app_key == app_key(ref), table.c.id == language)
+    query = select(concepts.c.message.label("concept"), table.c.message).select_from(both).where(*mine)
+    made = []
+    for row in tx.execute(query.order_by(concepts.c.key)):
+        concept, name = resources_pb2.Concept(), _LANGUAGES.parse(row.message)
+        concept.MergeFromString(row.concept)
+        concept.name, concept.definition, concept.language = name.name, name.definition, language
+        made.append(concept)
+    return made
 
 
 def update_language(tx: Connection, concept_key: int, name: resources_pb2.ConceptLanguage) -> None:

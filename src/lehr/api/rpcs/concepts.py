@@ -46,4 +46,5 @@ class ConceptRpcs:
         if query.HasField("model") or query.HasField("workflow") or query.workflow_id or query.use_cases:
             raise InvalidSearch("Concepts are searched by name within the app; ListModelConcepts lists a model's own.")
         page = paging(request.pagination.page, request.pagination.per_page)
-        return service_pb2.MultiConceptResponse(concepts=self.concepts.search(call.needed_app(), query.name, page))
+        found = self.concepts.search(call.needed_app(), query.name, page, language=query.language)
+        return service_pb2.MultiConceptResponse(concepts=found)

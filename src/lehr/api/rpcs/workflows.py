@@ -21,7 +21,7 @@ class WorkflowRpcs:
 
     def PostWorkflows(self, call: Call, request: service_pb2.PostWorkflowsRequest) -> service_pb2.MultiWorkflowResponse:
         """Makes workflows, all or none."""
-        made = self.workflows.create(call.needed_app(), request.workflows, confined=call.caller.app is not None)
+        made = self.workflows.create(call.needed_app(), request.workflows, confined=call.is_confined)
         return service_pb2.MultiWorkflowResponse(workflows=made)
 
     def GetWorkflow(self, call: Call, request: service_pb2.GetWorkflowRequest) -> service_pb2.SingleWorkflowResponse:
@@ -41,7 +41,7 @@ class WorkflowRpcs:
         self, call: Call, request: service_pb2.PatchWorkflowsRequest
     ) -> service_pb2.MultiWorkflowResponse:
         """Changes workflows."""
-        confined = call.caller.app is not None
+        confined = call.is_confined
         done = self.workflows.patch(call.needed_app(), request.workflows, request.action, confined=confined)
         return service_pb2.MultiWorkflowResponse(workflows=done)
 
