@@ -72,3 +72,58 @@ def test_an_app_without_a_base_workflow_says_what_to_do(ref, neighbours):
     assert neighbours.nearest(ref, np.ones(3), among=None, k=5) == []
     with pytest.raises(InvalidSearch, match="Set `default_workflow`"):
         neighbours.embedder(ref)
+
+
+def test_files_of_another_past_of_the_store_are_not_believed(db, ref, tmp_path, monkeypatch):
+    monkeypatch.setattr("lehr.index.shelf.TAIL_ROWS", 10)
+    first = Neighbours(db=db, bundles=None, decoders=None, predictors=None, library=Library(tmp_path / "index"))
+    vectors_ND = random_vectors(40)
+    keys = filled(db, ref, vectors_ND)
+    assert first.nearest(ref, vectors_ND[39], among=None, k=1)[0].input_key == keys[39]
+    first.library.close()
+    with db.write() as tx:  # as if a backup had been restored, and other inputs embedded since
+        generation = rows.serving(tx, ref)
+        tx.exec_driver_sql("DELETE FROM embeddings")
+        again = [Vector(input_key=key, values=vector) for key, vector in zip(keys[::-1], vectors_ND[::-1], strict=True)]
+        tx.exec_driver_sql("UPDATE generations SET last_seq = 0")
+        rows.append(tx, generation.key, [*again[:20], *random_ones(keys[5], 20)])
+    second = Neighbours(db=db, bundles=None, decoders=None, predictors=None, library=Library(tmp_path / "index"))
+    assert second.nearest(ref, vectors_ND[39], among=None, k=1)[0].input_key == keys[39]
+    assert {each.input_key for each in second.nearest(ref, vectors_ND[2], among=None, k=40)} == {*keys[20:], keys[5]}
+
+
+def random_ones(key: int, number: int) -> list[Vector]:
+    return [
+        Vector(input_key=key, values=vector, frame_ms=row) for row, vector in enumerate(random_vectors(number, seed=8))
+    ]
+
+
+def test_files_of_dropped_generations_go(db, ref, other_ref, tmp_path):
+    for app in (ref, other_ref):
+        filled(db, app, random_vectors(5))
+    neighbours = Neighbours(db=db, bundles=None, decoders=None, predictors=None, library=Library(tmp_path / "index"))
+    neighbours.nearest(ref, np.ones(16), among=None, k=1)
+    with db.write() as tx:
+        dropped = rows.serving(tx, ref)
+        rows.set_state(tx, dropped.key, State.DROPPED)
+    assert (tmp_path / "index" / dropped.uid).is_dir()
+    neighbours.nearest(other_ref, np.ones(16), among=None, k=1)
+    assert not (tmp_path / "index" / dropped.uid).exists()
+
+
+def test_frames_of_a_video_count_once_by_the_best(db, ref, neighbours):
+    vectors_ND = random_vectors(30)
+    keys = filled(db, ref, vectors_ND)
+    with db.write() as tx:
+        rows.append(
+            tx,
+            rows.serving(tx, ref).key,
+            [
+                Vector(input_key=keys[0], values=vector, frame_ms=500 + 1000 * number)
+                for number, vector in enumerate(random_vectors(20, seed=4))
+            ],
+        )
+    query = random_vectors(20, seed=4)[3]
+    found = neighbours.nearest(ref, query, among=None, k=30)
+    assert (found[0].input_key, found[0].frame_ms) == (keys[0], 3500)
+    assert sorted(each.input_key for each in found) == sorted(keys)

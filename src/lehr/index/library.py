@@ -25,6 +25,10 @@ class Library:
     _open: OrderedDict[str, Shelf] = field(default_factory=OrderedDict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
+    def has(self, uid: str) -> bool:
+        """Whether the shelf of this generation is open."""
+        return uid in self._open
+
     def shelf(self, uid: str, dimensions: int, told: Callable[[float], None]) -> Shelf:
         """That of the generation called `uid`."""
         with self._lock:

@@ -213,6 +213,13 @@ class Shelf:
             self._grow()
             return self.view
 
+    def check(self, is_of_store: Callable[[np.ndarray], bool]) -> None:
+        """Throws the files away where their newest row, int64 [4], is not what the store has under its number."""
+        with self._lock:
+            keys = self.view.keys_N4
+            if len(keys) and not is_of_store(keys[-1]):
+                self._forget()
+
     def bury(self, rows: Iterable[int]) -> View:
         """These rows were seen to be gone."""
         with self._lock:

@@ -142,11 +142,27 @@ class Neighbours:
             with self.db.write() as tx:
                 rows.set_recall(tx, generation.key, recall)
 
-        return self.library.shelf(generation.uid, generation.dimensions, tell)
+        is_new = not self.library.has(generation.uid)
+        shelf = self.library.shelf(generation.uid, generation.dimensions, tell)
+        if is_new:
+            self._tidy()
+            shelf.check(lambda keys: self._is_of_store(generation.key, keys))
+        return shelf
 
-    def _read(self, generation_key: int, after: int) -> Part:
+    def _tidy(self) -> None:
+        """Files of generations that are no more go."""
         with self.db.read() as tx:
-            found = rows.read(tx, generation_key, after=after, limit=PAGE)
+            standing = rows.standing(tx)
+        self.library.clear(standing)
+
+    def _is_of_store(self, generation_key: int, keys_4: np.ndarray) -> bool:
+        """A number that the store has no vector under may have been deleted; another input under it is another past."""
+        part = self._read(generation_key, int(keys_4[SEQ]) - 1, limit=1).keys_N4
+        return not len(part) or int(part[0, SEQ]) != int(keys_4[SEQ]) or np.array_equal(part[0], keys_4)
+
+    def _read(self, generation_key: int, after: int, limit: int = PAGE) -> Part:
+        with self.db.read() as tx:
+            found = rows.read(tx, generation_key, after=after, limit=limit)
         keys = np.stack([found.seqs, found.input_keys, found.annotation_keys, found.frames_ms], axis=1)
         return Part(keys_N4=keys, vectors_ND=found.values_ND)
 

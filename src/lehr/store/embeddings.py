@@ -41,6 +41,7 @@ __all__ = [
     "set_recall",
     "set_report",
     "set_state",
+    "standing",
     "vectors_of",
 ]
 
@@ -154,6 +155,12 @@ def serving(tx: Connection, ref: AppRef) -> Generation | None:
     """The generation that answers searches; None before the first."""
     row = tx.execute(select(generations).where(_in_state(ref, State.SERVING))).first()
     return None if row is None else _generation(row)
+
+
+def standing(tx: Connection) -> frozenset[str]:
+    """Names of all apps' generations that were not dropped."""
+    query = select(generations.c.uid).where(generations.c.state != State.DROPPED)
+    return frozenset(tx.execute(query).scalars())
 
 
 def living(tx: Connection, ref: AppRef) -> list[Generation]:
