@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.errors import InvalidRequest, LehrError
+from lehr.settings import share_cores
 
 if TYPE_CHECKING:
     from lehr.hyperparameters import Knob
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status. A refusal is one sentence on stderr, never a traceback."""
     options = _parser().parse_args(arguments)
+    share_cores()
     try:
         return int(options.run(options) or 0)
     except LehrError as error:

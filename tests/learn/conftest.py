@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lehr.settings import share_cores
+
+share_cores()
+
 
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lehr.settings import share_cores
+
 sys.path.insert(0, str(Path(__file__).parent))
+share_cores()
 
 
 @pytest.fixture(scope="session")

@@ -157,7 +157,7 @@ def test_checkpointing_is_switched_by_memory_and_by_hand(data: Data, monkeypatch
     assert not save_memory(net, "off", recipe)
     needed = recipe.batch_size * kept_bytes(net, recipe.preprocessing.side, is_bf16=recipe.problem.device.is_bf16)
     for free, is_on in ((2.1 * needed, False), (1.9 * needed, True)):
-        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory, "available_bytes", lambda device, free=free: free)
         assert save_memory(net, "auto", recipe) is is_on
 
 

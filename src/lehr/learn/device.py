@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -51,9 +53,9 @@ class Device:
 
 
 def choose_device(name: str = "auto", threads: int | None = None) -> Device:
-    """ "auto" is the first CUDA device, else the CPU. Raises InvalidRequest when the named device is not there."""
+    """ "auto" is the CUDA device with the most free memory, else the CPU. Raises InvalidRequest when the named device is not there."""
     if name == "auto":
-        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{_freest_gpu()}" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
         name = "cuda:0"
     if name.startswith("cuda"):
@@ -64,6 +66,28 @@ def choose_device(name: str = "auto", threads: int | None = None) -> Device:
     else:
         raise InvalidRequest(f"There is no device {name!r}; there are: auto, cpu, cuda, cuda:0, cuda:1, …")
     return Device(name=name, is_bf16=is_bf16, threads=threads or torch.get_num_threads())
+
+
+def _freest_gpu() -> int:
+    """The number of the GPU to compute on; the first where the driver's tool cannot say how full they are."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        return 0
+    uuids = [f"GPU-{torch.cuda.get_device_properties(number).uuid}" for number in range(count)]
+    # torch itself would have to take hold of every GPU, which costs hundreds of megabytes on each
+    tool = ["nvidia-smi", "--query-gpu=uuid,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(tool, capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return freest(told, uuids)
+
+
+def freest(told: str, uuids: Sequence[str]) -> int:
+    """The index of the uuid with the most free memory, from lines "uuid, mebibytes"; the first among equals."""
+    fields = [line.split(",") for line in told.splitlines() if "," in line]
+    free = {uuid.strip(): int(mebibytes) for uuid, mebibytes in fields if mebibytes.strip().isdigit()}
+    return max(range(len(uuids)), key=lambda index: free.get(uuids[index], 0))
 
 
 def cpu_has_bf16() -> bool:

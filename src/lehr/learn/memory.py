@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from lehr.learn.device import Device
+from lehr.learn.memory_limit import available_bytes
 from lehr.learn.nets.backbone import checkpoint_gradients
 
 if TYPE_CHECKING:
@@ -44,14 +43,6 @@ def _num_bytes(saved: Tensor, is_bf16: bool) -> int:
     return saved.numel() * (2 if is_bf16 and saved.is_floating_point() else saved.element_size())
 
 
-def free_bytes(device: Device) -> int:
-    """Memory that a training may still take on a device."""
-    if device.is_cuda:
-        return torch.cuda.mem_get_info(device.name)[0]
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return 1024 * int(lines["MemAvailable"].split()[0])
-
-
 def save_memory(net: nn.Module, switch: str, recipe: Recipe) -> bool:
     """Sets gradient checkpointing of the backbones inside: "on", "off", or "auto" (when a batch would be too large).
 
@@ -65,4 +56,4 @@ def save_memory(net: nn.Module, switch: str, recipe: Recipe) -> bool:
 def _is_too_large(net: nn.Module, recipe: Recipe) -> bool:
     device = recipe.problem.device
     needed = recipe.batch_size * kept_bytes(net, recipe.preprocessing.side, is_bf16=device.is_bf16)
-    return needed > _LARGEST_SHARE * free_bytes(device)
+    return needed > _LARGEST_SHARE * available_bytes(device)
