@@ -110,7 +110,8 @@ def _standing(tx: Connection, of_app: ColumnElement[bool]) -> list[int]:
 
 
 def _put(tx: Connection, chosen: Select[Any]) -> int:
-    return tx.execute(insert(backlog).from_select(["generation_key", "input_key"], chosen)).rowcount
+    statement = insert(backlog).from_select(["generation_key", "input_key"], chosen)
+    return tx.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def note_annotations(tx: Connection, of_app_key: int, noted: Sequence[Noted]) -> None:
