@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from lehr.api.calls import Call, Caller
 from lehr.api.files import Files
 from lehr.api.rpcs.model_exports import ModelExportRpcs
-from lehr.errors import ModelNotFound, NotFound, Untrained
+from lehr.errors import InvalidModel, ModelNotFound, NotFound, Untrained
 from lehr.jobs.queue import Queue
 from lehr.jobs.queue import State as JobState
 from lehr.jobs.runs import perform
@@ -42,7 +42,7 @@ from lehr.services.models import Models
 from lehr.services.signing import Signer
 from lehr.services.training import Orders, Training
 from lehr.serving.decoders import DecoderPool
-from lehr.store import annotations, apps, concepts, inputs, users
+from lehr.store import annotations, apps, concepts, inputs, users, versions
 from lehr.store.blobs import LocalBlobs
 from lehr.store.db import Database
 from lehr.store.inputs import NewInput
@@ -216,6 +216,11 @@ def test_what_cannot_be_exported_is_refused(home):
         home.exports.request(ModelVersionRef(APP, "raw", "u"))
     with pytest.raises(ModelNotFound):
         home.exports.request(ModelVersionRef(APP, "m", "nothing"))
+    crop = r.ModelVersion(id="c", status=status(status_code_pb2.MODEL_TRAINED))
+    with home.db.write() as tx:
+        versions.insert(tx, APP, "raw", crop)
+    with pytest.raises(InvalidModel, match="computes without weights"):
+        home.exports.request(ModelVersionRef(APP, "raw", "c"))
     home.exports.request(VREF)
     models.delete_version(APP, "m", "v")
     with home.db.read() as tx:

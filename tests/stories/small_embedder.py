@@ -83,5 +83,6 @@ def make_base(db: Database, ref: AppRef, vref: ModelVersionRef, workflow_id: str
     with db.write() as tx:
         workflow_rows.insert(tx, ref, [resources_pb2.Workflow(id=workflow_id, nodes=[node])])
         app = app_rows.get(tx, ref)
-        app.default_workflow.id = workflow_id
+        named = resources_pb2.Workflow(id=workflow_id, user_id=ref.user_id, app_id=ref.app_id)
+        app.default_workflow.CopyFrom(named)
         app_rows.update(tx, app)
