@@ -154,6 +154,7 @@ def test_an_operator_with_a_wrong_configuration_is_refused_when_it_is_made(serve
 
 
 @pytest.mark.slow  # the built-in models are prepared first, once
+@pytest.mark.timeout(900)
 def test_the_published_package_makes_runs_and_writes_out_a_workflow(server, photos, tmp_path, monkeypatch):
     from clarifai.client.user import User
     from clarifai.client.workflow import Workflow
@@ -194,6 +195,7 @@ def test_the_published_package_makes_runs_and_writes_out_a_workflow(server, phot
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("face", FACES)
 def test_built_in_models_answer_under_every_id_that_clients_send(server, photos, face):
     app_id = f"foreign-{face.lower()}"
@@ -215,6 +217,7 @@ def test_built_in_models_answer_under_every_id_that_clients_send(server, photos,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_one_bad_picture_does_not_fail_the_others(server, photos):
     client = Client(GRPC, server.base, TOKEN, "main", user_id="clarifai")
     inputs = [of_bytes(photos["china"], "good"), of_bytes(b"no picture at all", "bad"), of_bytes(photos["flower"])]
@@ -225,6 +228,7 @@ def test_one_bad_picture_does_not_fail_the_others(server, photos):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("face", FACES)
 def test_an_annotation_writer_says_the_same_once_however_often_it_runs(server, photos, face):
     app_id = f"writer-{face.lower()}"
@@ -264,7 +268,7 @@ def patient(client: Client, rpc: str, *, may_fail: bool = False, **fields):
     """Asks again while a model is loading, as published clients do."""
     import time
 
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while True:
         answer = client.ask(rpc, **fields)
         if answer.status.code not in (codes.MODEL_LOADING, codes.MODEL_BUSY_PLEASE_RETRY):

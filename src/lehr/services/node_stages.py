@@ -114,7 +114,7 @@ class NodeStages:
         info = overridden(order.model.model_version.output_info, order.step.node)
         k = from_struct(info.params).get("k") or KNN_NEIGHBOURS
         choice = chosen(order.model, order.asked)
-        vote = _Vote(
+        vote = Vote(
             neighbours=self.neighbours,
             ref=order.vref.app,
             k=int(k),  # type: ignore[arg-type]
@@ -153,7 +153,7 @@ assert not set(_MAKERS) & {operator.model_type_id for operator in OPERATORS}, "a
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Vote:
+class Vote:
     """Concepts by the labels of the nearest labelled inputs (or regions) of an app."""
 
     neighbours: Neighbours
@@ -164,6 +164,7 @@ class _Vote:
     choice: Choice
 
     def __call__(self, embeddings_ND: np.ndarray, of_regions: bool) -> list[resources_pb2.Data]:
+        """One answer per embedding [N, D], by labels of inputs or of regions."""
         with self.neighbours.db.read() as tx:
             labels = labelled.labels(tx, self.ref, list(self.concepts), of_regions=of_regions)
         carried: dict[int, set[str]] = {}
