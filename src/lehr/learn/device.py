@@ -53,7 +53,10 @@ class Device:
 
 
 def choose_device(name: str = "auto", threads: int | None = None) -> Device:
-    """ "auto" is the CUDA device with the most free memory, else the CPU. Raises InvalidRequest when the named device is not there."""
+    """ "auto" is the CUDA device with the most free memory, else the CPU.
+
+    Raises InvalidRequest when the named device is not there.
+    """
     if name == "auto":
         name = f"cuda:{_freest_gpu()}" if torch.cuda.is_available() else "cpu"
     if name == "cuda":

@@ -1,4 +1,9 @@
-"""Detector: RetinaNet on Inception-v4, the deepest of the detectors."""
+"""Detector: RetinaNet on Inception-v4, the deepest of the detectors.
+
+Measured: from random weights, mAP 0.41 at IoU 0.5, 0.13 over 0.50 to 0.95, on 25 held-out pictures of drawn discs and
+squares, 100 to train on, 8 epochs of 25 steps of 4 at 128 pixels, per_item_lrate 0.00125, seed 0: 183 s of one core
+(AMD EPYC, Zen 4, no GPU, 2026-11-22).
+"""
 
 from __future__ import annotations
 
@@ -29,8 +34,10 @@ TEMPLATE = Template(
     ),
     when="Thousands of boxes, small or similar objects, and a GPU.",
     measured=(
-        "From random weights, 16 rendered pictures of 64 pixels: training loss 3.5 to 1.7 within 40 steps of 4 (2 "
-        "cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22). Not yet measured with pretrained weights."
+        "From random weights: mean average precision 0.41 at IoU 0.5 (0.13 over 0.50 to 0.95) on 25 held-out pictures "
+        "of drawn discs and squares after 8 epochs on 100 such pictures at 128 pixels (batch_size 4, per_item_lrate "
+        "0.00125): 183 s of one core of an AMD EPYC (Zen 4), no GPU, 2026-11-22. Not yet measured with pretrained "
+        "weights."
     ),
     form=DetectorForm,
     recipe=recipe,

@@ -21,8 +21,9 @@ from lehr.learn.evaluate import evaluate
 from lehr.learn.events import EpochEnded, Stepped
 from lehr.learn.loop import train
 from lehr.learn.metrics.mean_average_precision import box_iou
+from lehr.learn.optim import shorten_gradients
 from lehr.learn.predictor import Predictor
-from lehr.learn.recipe import Recipe
+from lehr.learn.recipe import Descent, Recipe
 from lehr.templates import find, of_type
 
 TEMPLATES = ("Lehr_Lite", "Clarifai_InceptionV2", "Clarifai_InceptionV4")
@@ -113,11 +114,24 @@ def test_every_advertised_name_of_a_detector_is_found(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["Clarifai_InceptionV2", "Clarifai_InceptionV4"])
 def test_the_deep_detectors_learn_from_random_weights(packs_folder: Path, name: str) -> None:
-    """Sixteen pictures at 64 pixels, 40 steps of 4: the loss of the last epochs is well below the first one's."""
-    data = detector_data(packs_folder, 20, 64)
-    recipe = detector_recipe(data, name, num_epochs=10, per_item_lrate=0.0025, test_freq=0, pretrained_weights="none")
+    """100 pictures at 128 pixels, 200 steps of 4: mAP at IoU 0.5 on 25 held-out ones; measured 0.41 and more."""
+    data = detector_data(packs_folder, 125, 128)
+    params = {"image_size": 128, "num_epochs": 8, "per_item_lrate": 0.00125, "test_freq": 0}
+    recipe = detector_recipe(data, name, **params, flip_probability=0.0, pretrained_weights="none")
     assert any("RANDOM WEIGHTS" in notice for notice in recipe.notices)
-    losses = [event.train_loss for event in train(recipe, data) if isinstance(event, EpochEnded)]
-    assert min(losses[-2:]) < 0.6 * losses[0], losses
+    (*_, last) = [event for event in train(recipe, data) if isinstance(event, EpochEnded)]
+    assert last.metrics is not None
+    assert last.metrics["map_50"] > 0.2
+
+
+def test_gradients_are_shortened_tensor_by_tensor() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    lengths = {"0.weight": 5000.0, "0.bias": 0.0, "1.weight": 0.5, "1.bias": 2.0}
+    for name, parameter in net.named_parameters():
+        parameter.grad = torch.full_like(parameter, lengths[name] / parameter.numel() ** 0.5)
+    shorten_gradients(net, Descent(lrate=0.1, max_tensor_gradient_norm=1.0))
+    after = {name: parameter.grad.norm().item() for name, parameter in net.named_parameters()}
+    assert after == pytest.approx({"0.weight": 1.0, "0.bias": 0.0, "1.weight": 0.5, "1.bias": 1.0})
