@@ -65,7 +65,8 @@ class App:
     def make(self) -> None:
         """With the base that comes with Lehr."""
         app = r.App(id=APP.app_id, default_workflow=r.Workflow(id="General"))
-        done = self.stub.PostApps(service_pb2.PostAppsRequest(user_app_id=self.who, apps=[app]), metadata=KEY)
+        who = r.UserAppIDSet(user_id=APP.user_id)
+        done = self.stub.PostApps(service_pb2.PostAppsRequest(user_app_id=who, apps=[app]), metadata=KEY)
         assert done.status.code == 10000, done.status
 
     def add(self, number: int) -> None:
