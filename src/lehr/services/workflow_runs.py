@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -14,6 +14,7 @@ from lehr.errors import Busy, InvalidPrediction, LehrError, MissingScope, TooLar
 from lehr.learn.data.video import VideoFrame
 from lehr.protocol import resources_pb2, service_pb2, status_code_pb2, status_pb2
 from lehr.protocol.ids import AppRef, new_id
+from lehr.protocol.rpcs import RPCS, missing_scopes
 from lehr.protocol.statuses import status
 from lehr.services.annotation_writing import AnnotationWriting, Said
 from lehr.services.base_workflow import workflow_of
@@ -28,7 +29,7 @@ from lehr.services.workflow_nodes import checked_nodes
 from lehr.services.workflow_stages import OperatorStage
 from lehr.services.workflows import found_version, found_workflow
 from lehr.store import apps as app_rows
-from lehr.store import labelled
+from lehr.store import collaborators, labelled
 from lehr.store.db import Database
 from lehr.store.times import now
 
@@ -64,7 +65,7 @@ class WorkflowRuns:
         workflow = self._workflow(ref, request)
         steps = steps_of(workflow.version.nodes)
         if not may_write and any(step.node.model.model_type_id == WRITER for step in steps):
-            raise MissingScope("This workflow writes annotations, for which this key lacks the scope Annotations_Add.")
+            raise MissingScope("This workflow writes annotations, which needs the scope Annotations_Add in this app.")
         placed = self.nodes.placed(ref, steps, request.output_config)
         run = _Run(ref=ref, placed=placed, runs=self, sample_ms=self._sample_ms(ref, request))
         outcomes = run.outcomes(request.inputs)
@@ -75,6 +76,15 @@ class WorkflowRuns:
             answer.results.append(_result(item, placed, outcome))
         answer.status.CopyFrom(overall(answer.results))
         return answer
+
+    def may_annotate(self, ref: AppRef, user_id: str, scopes: Collection[str]) -> bool:
+        """Whether a user with a key of these scopes may add annotations to the app: its owner, or a collaborator."""
+        rpc = RPCS["PostAnnotations"]
+        if missing_scopes(rpc, scopes) or ref.user_id == user_id:
+            return not missing_scopes(rpc, scopes)
+        with self.db.read() as tx:
+            found = collaborators.get(tx, ref, user_id)
+        return found is not None and not missing_scopes(rpc, [*found.scopes, *found.endpoints])
 
     def of_node(
         self,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from lehr.api.calls import Call
 from lehr.protocol import service_pb2, status_pb2
-from lehr.protocol.rpcs import RPCS, missing_scopes
 from lehr.services.paging import paging
 from lehr.services.workflow_runs import WorkflowRuns
 from lehr.services.workflows import Order, Workflows
@@ -41,8 +40,7 @@ class WorkflowRpcs:
         self, call: Call, request: service_pb2.PatchWorkflowsRequest
     ) -> service_pb2.MultiWorkflowResponse:
         """Changes workflows."""
-        confined = call.is_confined
-        done = self.workflows.patch(call.needed_app(), request.workflows, request.action, confined=confined)
+        done = self.workflows.patch(call.needed_app(), request.workflows, request.action, confined=call.is_confined)
         return service_pb2.MultiWorkflowResponse(workflows=done)
 
     def PatchWorkflowIds(
@@ -66,8 +64,9 @@ class WorkflowRpcs:
         self, call: Call, request: service_pb2.PostWorkflowResultsRequest
     ) -> service_pb2.PostWorkflowResultsResponse:
         """Runs a workflow; without an id, the app's default one."""
-        may_write = not missing_scopes(RPCS["PostAnnotations"], call.caller.scopes)
-        return self.runs.results(call.needed_app(), request, may_write=may_write)
+        ref, caller = call.needed_app(), call.caller
+        may_write = self.runs.may_annotate(ref, caller.user_id, caller.scopes)
+        return self.runs.results(ref, request, may_write=may_write)
 
     # -- versions ------------------------------------------------------------------------------------------------------
 
