@@ -80,7 +80,9 @@ def ask(*params: dict, count: int = 100, **info) -> service_pb2.PostModelVersion
 def test_an_estimate_counts_steps_epochs_and_evaluations_of_every_version_asked_about(estimates, ref, tmp_path):
     probes = answering(tmp_path, {"pace": PACE, "seconds": 0})
     two = ask({"num_epochs": 2, "batch_size": 40, "test_freq": 0}, {"num_epochs": 10, "batch_size": 40, "test_freq": 0})
-    short, long = estimates(probes).estimate(ref, "m", two)
+    forecasts = estimates(probes).estimate(ref, "m", two)
+    short, long = (forecast.duration for forecast in forecasts)
+    assert {forecast.peak_bytes for forecast in forecasts} == {PACE["peak_bytes"]}
     # an epoch: two steps of 40 of the 80 that train; 20 held out, seen once between and once after the epochs
     assert long.seconds - short.seconds == 8 * (2 * 0.5 + 80 * 0.25)
     assert short.seconds == pytest.approx(3 + 2 * 21 + 20 * 1.5 + 5 + 100 * 0.01, abs=3)
@@ -154,7 +156,7 @@ def test_callers_who_ask_at_once_share_one_measurement(tmp_path):
 def test_a_real_probe_measures_steps_features_and_writing(estimates, ref, tmp_path):
     probes = Probes(command=[sys.executable, "-m", "lehr", "probe"], folder=tmp_path / "probes", seconds=240)
     [estimate] = estimates(probes).estimate(ref, "m", ask({"width_multiplier": 0.125, "num_epochs": 3}))
-    assert estimate.seconds >= 1
+    assert estimate.duration.seconds >= 1
     pace = Pace.from_json(json.loads(next(probes.folder.glob("*.json")).read_text()))
     assert pace.item_seconds + pace.step_seconds > 0
     assert pace.write_seconds > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -17,7 +18,7 @@ from lehr.services.collaborators import Collaborators
 from lehr.services.log_entries import LogEntries
 from lehr.services.models import Models
 from lehr.services.paging import Paging
-from lehr.store import logs, versions
+from lehr.store import logs, training_points, versions
 from lehr.store.versions import ModelVersionRef
 
 
@@ -54,6 +55,21 @@ def test_a_log_is_read_page_by_page(db, ref, vref):
     assert words(service.list_of(ref, "m", "v", "", Paging(2, 3))) == ["line 3", "line 4"]
     assert service.list_of(ref, "m", "v", "", Paging(3, 3)) == []
     assert service.list_of(ref, "m", "v", "builder", Paging(1, 3)) == []
+
+
+def test_curves_are_read_page_by_page_and_forgotten_after_a_step(db, ref, vref):
+    service = LogEntries(db=db)
+    with db.write() as tx:
+        training_points.append(tx, vref, [{"step": step, "loss": 1 / step} for step in range(1, 6)])
+    first = service.list_of(ref, "m", "v", log_entries.CURVES, Paging(1, 3))
+    assert [json.loads(entry.message)["step"] for entry in first] == [1, 2, 3]
+    assert {entry.log_type for entry in first} == {"training.curves"}
+    with db.write() as tx:
+        training_points.forget_after(tx, vref, 2)
+        training_points.append(tx, vref, [{"step": 3, "loss": 0}])
+    again = service.list_of(ref, "m", "v", log_entries.CURVES, Paging(1, 10))
+    assert [json.loads(entry.message) for entry in again][1:] == [{"step": 2, "loss": 0.5}, {"step": 3, "loss": 0}]
+    assert service.list_of(ref, "m", "v", "", Paging(1, 10)) == []
 
 
 def test_a_log_is_followed_from_its_first_line_to_the_end_of_the_training(db, ref, vref, monkeypatch):

@@ -54,6 +54,15 @@ class _Question:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a training would take."""
+
+    duration: duration_pb2.Duration
+    peak_bytes: int
+    """Memory of its steps, beyond what the idle process takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimates:
     """Needs the store, the decoders that a training would use, and probes of this machine."""
 
@@ -65,17 +74,17 @@ class Estimates:
 
     def estimate(
         self, ref: AppRef, model_id: str, request: service_pb2.PostModelVersionsTrainingTimeEstimateRequest
-    ) -> list[duration_pb2.Duration]:
-        """One duration for each version of the request, in its order; without any, for what the model says.
+    ) -> list[Forecast]:
+        """One forecast for each version of the request, in its order; without any, for what the model says.
 
         Checked as PostModelVersions checks, all problems of all versions at once: InvalidModel, InvalidParams,
         ModelNotFound, NotFound, Untrained. NoTrainingData where there is nothing to count. Also what probes raise.
         """
         with self.db.read() as tx:
             questions = _questions(tx, ref, model_id, request)
-        return [_duration(self._seconds(question)) for question in questions]
+        return [self._forecast(question) for question in questions]
 
-    def _seconds(self, question: _Question) -> float:
+    def _forecast(self, question: _Question) -> Forecast:
         plan, form = question.plan, question.plan.form
         folders = folders_of(question.bases, self.bundles)
         order = ProbeOrder(
@@ -99,7 +108,7 @@ class Estimates:
             test_freq=getattr(form, "test_freq", 0),
             decode_seconds=decode_seconds / min(_PARALLEL_DECODES, os.cpu_count() or 1),
         )
-        return seconds_of(pace, work)
+        return Forecast(duration=_duration(seconds_of(pace, work)), peak_bytes=pace.peak_bytes)
 
     def _decode_seconds(self, sample: Sequence[str], side: int) -> float | None:
         """Of one picture, from a few of the real ones; None where none could be read."""

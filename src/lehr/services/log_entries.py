@@ -13,12 +13,15 @@ from lehr.protocol.ids import AppRef
 from lehr.services.models import found_version
 from lehr.services.paging import Paging
 from lehr.store import logs as rows
+from lehr.store import training_points as point_rows
 from lehr.store.db import Database
 from lehr.store.versions import MOVES, ModelVersionRef, State, state_of
 
 TRAINING = "training"
 NAMES = ("", TRAINING, "train", "model.training")
 """What clients may call the log of a training. Other logs (builder, runner, …) are of things that Lehr has not."""
+CURVES = "training.curves"
+"""The points of a training's curves, one JSON object an entry: see learn/curves.py. Listed only, not followed."""
 PAUSE_SECONDS = 0.5
 SIGN_OF_LIFE_SECONDS = 10.0
 """Without a line for so long an empty answer is sent: whether anyone still listens is seen only then."""
@@ -38,13 +41,23 @@ class LogEntries:
     def list_of(
         self, ref: AppRef, model_id: str, version_id: str, log_type: str, paging: Paging
     ) -> list[resources_pb2.LogEntry]:
-        """A page of the lines of a training, oldest first; none of any other log. Raises ModelNotFound."""
+        """A page of the lines of a training, or of its curves, oldest first; none of any other log.
+
+        Raises ModelNotFound.
+        """
         vref = self._named(ref, model_id, version_id)
+        if log_type == CURVES:
+            return self._points(vref, paging)
         if log_type not in NAMES:
             return []
         with self.db.read() as tx:
             found = rows.page(tx, vref, page=paging.page, per_page=paging.per_page)
         return [_entry(line) for line in found]
+
+    def _points(self, vref: ModelVersionRef, paging: Paging) -> list[resources_pb2.LogEntry]:
+        with self.db.read() as tx:
+            found = point_rows.page(tx, vref, page=paging.page, per_page=paging.per_page)
+        return [resources_pb2.LogEntry(message=point, log_type=CURVES) for point in found]
 
     def follow(
         self, ref: AppRef, model_id: str, version_id: str, log_type: str

@@ -199,7 +199,7 @@ def _template_field(of_type: Sequence[Template]) -> resources_pb2.ModelTypeField
 def _template_option(template: Template) -> resources_pb2.ModelTypeEnumOption:
     option = resources_pb2.ModelTypeEnumOption(
         id=template.name,
-        description=f"{template.description} {template.when}",
+        description=f"{template.description}\n{template.when}\n{template.measured}",
         recommended=template.is_recommended,
         model_type_fields=[_field(f"train_info.params.{knob.name}", knob) for knob in describe(template.form)],
     )

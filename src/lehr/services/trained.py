@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lehr.learn.bundle import AnyEvaluation, Bundle
     from lehr.learn.data.dataset import Data
 
+SHOWN_ITEMS = 60
+"""Of those behind a finding; the sentence says how many there are."""
+
 
 def describe_trained(
     version: resources_pb2.ModelVersion, bundle: Bundle, evaluation: AnyEvaluation | None, data: Data
@@ -76,5 +79,9 @@ def _facts(bundle: Bundle, data: Data) -> dict[str, Plain]:
     return {
         **facts,
         "data": data.fingerprint,
+        "findings": [
+            {"kind": each.kind, "text": each.text, "item_ids": list(each.item_ids[:SHOWN_ITEMS])}
+            for each in data.findings
+        ],
         "thresholds": {name: float(value) for name, value in bundle.thresholds.items()},
     }

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from lehr.errors import InvalidModel, LehrError, ModelNotFound, NotFound, TrainingStopped
 from lehr.jobs.queue import Job, Queue
+from lehr.learn.curves import Curves
 from lehr.protocol import resources_pb2, service_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.statuses import status
@@ -40,6 +41,7 @@ from lehr.store import bundles as bundle_rows
 from lehr.store import checkpoints as checkpoint_rows
 from lehr.store import dataset_versions, datasets
 from lehr.store import logs as log_rows
+from lehr.store import training_points as point_rows
 from lehr.store import training_sets as training_set_rows
 from lehr.store import versions as version_rows
 from lehr.store.blobs import Blobs
@@ -202,6 +204,7 @@ class _Run:
     last_report: float = 0.0
     last_checkpoint: float = field(default_factory=time.monotonic)
     unsaid: list[str] = field(default_factory=list)
+    curves: Curves = field(default_factory=Curves)
     held_out: str = ""
     """The last figures on the held-out part, for the status line."""
 
@@ -231,8 +234,10 @@ class _Run:
 
         progress = Progress()
         state = self._resumed(data)
+        self._forget_curves(state)
         for event in train(recipe, data, resume=state):
             line = progress.update(event)
+            self.curves.update(event)
             self.say(*([line.text] if line.text else ()))
             self.report(partial(self._details, event), percent=line.percent, seconds_left=line.seconds_left)
             if isinstance(event, EpochEnded):
@@ -307,9 +312,16 @@ class _Run:
             self.training.blobs.delete(checkpoint, unless_put_within=3600)
 
     def _write_log(self, tx: Connection) -> None:
+        point_rows.append(tx, self.vref, self.curves.take())
         if self.unsaid:
             log_rows.append(tx, self.vref, self.unsaid)
             self.unsaid = []
+
+    def _forget_curves(self, state: State | None) -> None:
+        """What an earlier attempt measured after the checkpoint is measured again."""
+        with self.training.db.write() as tx:
+            self.training.queue.fence(tx, self.job)
+            point_rows.forget_after(tx, self.vref, state.facts["step"] if state else 0)
 
     def _save(self, state: State, step: int) -> None:
         """A checkpoint: the blob first, then the row that points to it, so that a torn one is never read."""

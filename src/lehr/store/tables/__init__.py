@@ -6,6 +6,7 @@ their parent. Rows point at their parent's key, so that deleting a parent takes 
 
 from __future__ import annotations
 
+from lehr.store.tables.curves import training_points
 from lehr.store.tables.embeddings import backlog, embeddings, generations
 from lehr.store.tables.exports import model_exports
 from lehr.store.tables.health import health_reports, picture_signatures
@@ -106,6 +107,7 @@ __all__ = [
     "picture_signatures",
     "searches",
     "secrets",
+    "training_points",
     "training_sets",
     "upload_parts",
     "uploads",
