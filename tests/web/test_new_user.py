@@ -167,11 +167,12 @@ def test_the_page_shows_the_same_after_a_restart(own_server, open_browser):
     page.get_by_label("Name").fill("Stays")
     page.get_by_role("button", name="Make app").click()
     page.wait_for_url("**/apps/Stays")
+    browser.shown()
+    page.evaluate("window.isBefore = true")
     own_server.stop()
     own_server.start()
+    page.wait_for_function("!window.isBefore && window.did_handshake === true")  # it comes back by itself
     browser.errors.clear()  # the socket said that it was cut off
-    page.goto(page.url)
-    browser.shown()
     page.get_by_role("heading", name="Stays").wait_for()
 
 
@@ -187,15 +188,16 @@ def test_user_text_is_never_html(signed_in: Browser, ask_as):
     ask_as("DeleteApp", app_id="odd")
 
 
-def test_a_refusal_is_a_sentence_and_an_address_that_is_none_leads_on(signed_in: Browser):
+def test_a_refusal_is_a_sentence_and_an_address_that_is_none_leads_on(signed_in: Browser, ask_as):
+    ask_as("PostApps", apps=[resources_pb2.App(id="taken")])
     signed_in.open("/users/lehr/apps/none/inputs")
     signed_in.page.get_by_text("App 'none' does not exist").wait_for()
     signed_in.follow(signed_in.page.get_by_role("link", name="All apps").last)
     page = signed_in.page
     page.get_by_role("button", name=re.compile("app")).first.click()
-    page.get_by_label("Name").fill("!!!")
+    page.get_by_label("Name").fill("taken")
     page.get_by_role("button", name="Make app").click()
-    page.locator(".q-notification").get_by_text(re.compile("id")).wait_for()
+    page.locator(".q-notification").get_by_text("App 'taken' already exists.").wait_for()
 
 
 def test_a_deleted_key_ends_its_sessions(signed_in: Browser, open_browser, server, ask_as):
