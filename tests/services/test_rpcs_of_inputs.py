@@ -65,6 +65,7 @@ STORY = [
     ),
     ("ListDatasetInputs", {"dataset_id": "d"}),
     ("GetDatasetInput", {"dataset_id": "d", "input_id": "a"}),
+    ("ListAnnotationWorkers", {}),
     ("PostDatasetVersions", {"dataset_id": "d", "dataset_versions": [{"id": "v"}]}),
     ("GetDatasetVersion", {"dataset_id": "d", "dataset_version_id": "v"}),
     ("ListDatasetVersions", {"dataset_id": "d"}),
