@@ -81,6 +81,9 @@ from lehr.web.site import Site
 BESIDE = frozenset({built_in.KIND, clustering.KIND, exports.KIND, dataset_exports.KIND})
 """Launched kinds of job that take minutes at most, and do not wait behind a training."""
 
+DECODERS = max(2, (os.cpu_count() or 2) - 2)
+"""Of a worker; each is started when it is needed. A fast network needs many to keep it busy."""
+
 
 def open_store(settings: Settings) -> Store:
     """Opens the store, made or migrated if need be."""
@@ -205,7 +208,7 @@ def work(settings: Settings) -> int:
     """`lehr worker`: claims jobs until SIGTERM."""
     store = open_store(settings)
     Housekeeping(db=store.db, blobs=store.blobs, queue=store.queue).start()
-    with DecoderPool(2) as decoders:
+    with DecoderPool(DECODERS) as decoders:
         small = Ingest(
             db=store.db,
             blobs=store.blobs,
@@ -253,6 +256,7 @@ def _indexing(store: Store, decoders: DecoderPool) -> Indexing:
         bundles=store.bundles,
         decoders=decoders,
         predictor=Occasional(lambda: Predictors(1, nice=10)),
+        parallel_decodes=DECODERS + 1,
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from lehr.jobs.runs import perform
 from lehr.protocol import resources_pb2
 from lehr.services.indexing import KIND
+from lehr.services.paging import Paging
 from lehr.store import backlog
 from lehr.store import embeddings as rows
 from lehr.store import inputs as input_rows
@@ -90,6 +91,13 @@ def test_an_input_whose_bytes_are_gone_is_an_error_of_its_own(shop, blobs):
     assert shop.nearest(plain(COLOURS["red"]), k=5) == ["blue"]
     with shop.db.read() as tx:
         assert backlog.counts(tx, shop.serving()) == backlog.Counts(waiting=0, failed=1)
+    count = shop.inputs.count(shop.ref)
+    assert (count.processed, count.reindexed, count.reindex_errors) == (2, 1, 1)
+    [failed] = shop.inputs.list_of(shop.ref, Paging(1, 10), status_code=30502)
+    assert (failed.id, failed.status.code) == ("red", 30502)
+    assert failed.status.details
+    assert [each.id for each in shop.inputs.list_of(shop.ref, Paging(1, 10), status_code=30500)] == ["blue"]
+    assert shop.inputs.list_of(shop.ref, Paging(1, 10), status_code=30501) == []
 
 
 def test_a_second_job_leaves_the_work_to_the_one_that_runs(shop):

@@ -59,7 +59,8 @@ class Embedding:
     """The shorter side that the network wants."""
     sample_ms: int
     """Milliseconds between the frames of a video."""
-    parallel_decodes: int = 3
+    parallel_decodes: int
+    """Inputs that are being decoded at once."""
 
     def settled(self, subjects: Iterable[Subject]) -> Iterator[list[Settled]]:
         """What becomes of each, some at a time, in order. What is wrong with an input is in its outcome."""

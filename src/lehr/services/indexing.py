@@ -67,6 +67,8 @@ def wake(tx: Connection, queue: Queue, ref: AppRef, *, delay_seconds: float = 0)
 
 def arrived(tx: Connection, queue: Queue, ref: AppRef, input_ids: Sequence[str]) -> None:
     """Inputs are ready: they will be embedded. An app's first ones begin its first generation, if it can embed."""
+    if not input_ids:
+        return
     if not rows.living(tx, ref):
         embedder = embedder_of(tx, ref)
         if embedder is None:
@@ -87,6 +89,7 @@ class Indexing:
     bundles: Bundles
     decoders: DecoderPool
     predictor: Occasional
+    parallel_decodes: int = 3
     slice_seconds: float = SLICE_SECONDS
 
     def run(self, job: Job) -> None:
@@ -159,6 +162,7 @@ class Indexing:
                 forward=lambda pixels: predict(folder, pixels),
                 side=read_bundle(folder).preprocessing.image_size,
                 sample_ms=self._sample_ms(ref),
+                parallel_decodes=self.parallel_decodes,
             )
             self._write(job, generation, embedding.settled(_chain(first, subjects)))
 
