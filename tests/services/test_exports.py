@@ -34,6 +34,7 @@ from lehr.protocol.statuses import status
 from lehr.protocol.structs import to_struct
 from lehr.services import exports, training
 from lehr.services.bundles import Bundles
+from lehr.services.dataset_exports import DatasetExports
 from lehr.services.exporting import Exporting
 from lehr.services.exports import Exports
 from lehr.services.keys import Keys
@@ -240,6 +241,7 @@ def test_the_file_is_fetched_whole_or_in_parts_by_its_signed_address_alone(home)
         signer=signer,
         identify=Keys(db=home.db).identify,
         exports=home.exports,
+        dataset_exports=DatasetExports(db=home.db, queue=home.queue),
         parts=dict,
     )
     path = exports.path_of(VREF)

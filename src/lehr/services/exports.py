@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lehr.errors import NotFound, Untrained
+from lehr.errors import InvalidModel, NotFound, Untrained
 from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.statuses import status
 from lehr.services.models import found_version
+from lehr.store import bundles as bundle_rows
 from lehr.store import model_exports as rows
 from lehr.store.db import Database
 from lehr.store.model_exports import StoredExport
@@ -29,7 +30,7 @@ class Exports:
     def request(self, vref: ModelVersionRef) -> resources_pb2.ModelVersionExport:
         """Has the version exported, unless it is already, or about to be; one that failed is tried again.
 
-        Raises ModelNotFound, or Untrained for a version without a result.
+        Raises ModelNotFound, Untrained for a version without a result, InvalidModel for one that is not trained here.
         """
         with self.db.write() as tx:
             version = found_version(tx, vref.app, vref.model_id, vref.version_id)
@@ -38,6 +39,8 @@ class Exports:
                     f"Version {vref.version_id!r} of model {vref.model_id!r} is not trained ({version.status.code}, "
                     f"{version.status.description}): train it and wait for {status_code_pb2.MODEL_TRAINED}."
                 )
+            if bundle_rows.get(tx, vref) is None:
+                raise InvalidModel(f"Model {vref.model_id!r} computes without weights: there is nothing to export.")
             present = rows.get(tx, vref)
             if present is not None and present.export.status.code != FAILED:
                 return present.export

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,6 @@ def model(request, digits_folder, packs_folder, tmp_path_factory) -> tuple[Bundl
 
 def _named(items: list[Item]) -> list[Item]:
     """Items as they are; those with boxes name the concepts of their boxes, which is how a folder lists concepts."""
-    from dataclasses import replace
-
     return [replace(i, positives=i.positives | {box.concept for box in i.boxes}) for i in items]
 
 
@@ -134,6 +133,8 @@ def test_a_model_that_is_served_by_torch_is_written_as_onnx_now(model, tmp_path,
     assert found["comparison"]["from_served"]["form"] == "torch cpu"
     assert not list(out.glob("openvino*"))
 
+    with pytest.raises(ExportDisagrees, match="Models that give clusters are not exported"):
+        write_export(order_of(replace(bundle, output="clusters"), items), out)
     monkeypatch.setattr(writing, "_export_anew", lambda *_: 1 / 0)
     with pytest.raises(ExportDisagrees, match="cannot be written as ONNX: ZeroDivisionError"):
         write_export(order_of(read_bundle(bare), items), out)

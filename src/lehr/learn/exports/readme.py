@@ -32,18 +32,19 @@ _RUN = """\
 onnxruntime. From Python: `from predict import Model; Model(".").predict("picture.jpg")`. To write your own, follow the
 two sections below; every number is in `model.json`."""
 
-_WHAT = {
+WHAT = {
     "probabilities": "a classifier: of a picture it gives a probability for each concept",
     "embedding": "an embedder: of a picture it gives a vector of length 1; alike pictures have near vectors",
     "detections": "a detector: of a picture it gives boxes, each with a concept and a score",
 }
+"""What a model that can be exported gives, in words."""
 
 
 def _title(sheet: Mapping[str, Any]) -> str:
     model = sheet["model"]
     return (
         f"# {model.get('name') or model.get('model_id', 'model')}\n\n"
-        f"Version `{model.get('version_id', '')}` of `{model.get('model_id', '')}`, {_WHAT[sheet['output']]}. "
+        f"Version `{model.get('version_id', '')}` of `{model.get('model_id', '')}`, {WHAT[sheet['output']]}. "
         f"Trained with the template `{sheet['template']}`."
     )
 

@@ -29,7 +29,7 @@ from lehr.learn.detection.predictor import anchors_in
 from lehr.learn.detection.selection import EVALUATED, MAX_LOG_GROWTH
 from lehr.learn.exports import program
 from lehr.learn.exports.comparing import Agreement, ExportDisagrees, agreement, exact_predictor
-from lehr.learn.exports.readme import readme
+from lehr.learn.exports.readme import WHAT, readme
 from lehr.learn.openvino_form import ONNX_FILE, OPENVINO_FILE
 
 FORMAT = 1
@@ -57,6 +57,8 @@ class ExportOrder:
 def write_export(order: ExportOrder, folder: Path) -> dict[str, Any]:
     """Fills the empty `folder`; answers what model.json says. Raises ExportDisagrees, with a sentence."""
     bundle = order.bundle
+    if bundle.output not in WHAT:
+        raise ExportDisagrees(f"Models that give {bundle.output} are not exported; exported are: {', '.join(WHAT)}.")
     _write_network(bundle, folder)
     shutil.copyfile(bundle.folder / "model.safetensors", folder / "model.safetensors")
     shutil.copyfile(program.__file__, folder / "predict.py")
