@@ -162,6 +162,8 @@ class View:
 
     def _newer(self, query_D: np.ndarray, count: int, start: int, chosen: np.ndarray | None) -> Ranked:
         """Among the rows that the graph does not know."""
+        if start == self.num_rows:
+            return Ranked(rows=np.zeros(0, np.int64), cosines=np.zeros(0, np.float32))
         rows = np.arange(start, self.num_rows)
         if chosen is not None:
             rows = chosen[np.searchsorted(chosen, start) :]
