@@ -12,7 +12,7 @@ from lehr.index.pages import SHEET, VECTORS, Pages
 from lehr.index.shelf import ANNOTATION, INPUT, Part, Shelf
 
 DIM = 32
-NUM = 12_000
+NUM = 10_500
 
 
 def gathered(num: int, seed: int = 0) -> np.ndarray:
