@@ -1,6 +1,8 @@
 // A wall of inputs that scrolls through any number of them: only what is in sight has elements, and only what was near is
 // asked for. Sends the server which inputs are marked, never scrolling or pointing.
-import { call, make, pictureOf, underApp } from "/web/rest.js";
+import { besideHit, hits } from "/web/hits.js";
+import { call, make, underApp } from "/web/rest.js";
+import { caption, described, picture } from "/web/tiles.js";
 
 const PER_PAGE = 60;
 const MAX_PAGES = 40; // pages kept in memory
@@ -19,14 +21,14 @@ class Gallery {
     this.observer = new ResizeObserver(() => this.layout());
     this.observer.observe(host);
     this.onScroll = () => this.soon();
-    window.addEventListener("scroll", this.onScroll, { passive: true });
+    window.addEventListener("scroll", this.onScroll, { passive: true, capture: true }); // a dialog's scrolling too
     host.addEventListener("keydown", (event) => this.onKey(event));
     this.use(options);
   }
 
   close() {
     this.observer.disconnect();
-    window.removeEventListener("scroll", this.onScroll);
+    window.removeEventListener("scroll", this.onScroll, { capture: true });
     clearTimeout(this.timer);
     this.closed = true;
   }
@@ -36,6 +38,7 @@ class Gallery {
     this.source = options.source;
     this.app = options.app;
     this.query = options.query || "";
+    this.picks = options.picks;
     this.tile = options.tile || 168;
     this.total = options.total;
     this.isOpenEnded = options.total === null || options.total === undefined;
@@ -198,11 +201,19 @@ class Gallery {
     });
     anchor.addEventListener("focus", () => this.focus(index));
     anchor.append(picture(input), caption(input));
+    if (this.picks) {
+      anchor.addEventListener("click", (event) => {
+        event.preventDefault();
+        this.tell("picked", input.id);
+      });
+      tile.replaceChildren(anchor);
+      return;
+    }
     const box = make("input", "lehr-tile-mark", { type: "checkbox", "aria-label": `Select ${input.id}`, tabindex: "-1" });
     box.checked = this.marked.has(input.id);
     box.addEventListener("click", (event) => this.mark(index, box.checked, event.shiftKey));
     tile.classList.toggle("lehr-tile-marked", box.checked);
-    tile.replaceChildren(anchor, box);
+    tile.replaceChildren(anchor, box, ...besideHit(tile, input, path));
   }
 
   focus(index) {
@@ -265,6 +276,7 @@ class Gallery {
 }
 
 async function fetched(source, app, page) {
+  if (source.kind === "hits") return hits(source, app, { page, per_page: PER_PAGE });
   if (source.kind === "search") {
     const body = { searches: [source.search], pagination: { page, per_page: PER_PAGE } };
     const answer = await call("POST", underApp(app, "inputs", "searches"), body);
@@ -281,39 +293,9 @@ async function fetched(source, app, page) {
   return answer.inputs || [];
 }
 
-function labelsOf(input) {
-  return (input.data?.concepts || []).filter((concept) => concept.value !== 0).map((concept) => concept.name || concept.id);
-}
-
-function described(input) {
-  const labels = labelsOf(input);
-  return labels.length ? `${input.id}: ${labels.join(", ")}` : input.id;
-}
-
-function picture(input) {
-  const address = pictureOf(input);
-  if (address) return make("img", "lehr-tile-picture", { src: address, alt: "", loading: "lazy", decoding: "async" });
-  const code = input.status?.code;
-  const isBad = code >= 30002 && code !== 30003;
-  const icon = input.data?.video ? "movie" : input.data?.text ? "notes" : isBad ? "broken_image" : "hourglass_empty";
-  const words = input.data?.text?.raw?.slice(0, 120) || (isBad ? input.status.details || input.status.description : "");
-  const box = make("div", "lehr-tile-blank", {}, make("i", "material-icons q-icon", { "aria-hidden": "true" }, icon));
-  if (words) box.append(make("span", "", {}, words));
-  return box;
-}
-
-function caption(input) {
-  const labels = labelsOf(input);
-  const line = make("div", "lehr-tile-caption");
-  if (input.data?.video) line.append(make("span", "lehr-tile-label", {}, "video"));
-  for (const label of labels.slice(0, 3)) line.append(make("span", "lehr-tile-label", {}, label));
-  if (labels.length > 3) line.append(make("span", "lehr-tile-label", {}, `+${labels.length - 3}`));
-  return line;
-}
-
 export default {
-  props: { source: Object, app: Object, total: Number, query: String, tile: Number },
-  emits: ["marked", "problem", "total"],
+  props: { source: Object, app: Object, total: Number, query: String, tile: Number, picks: Boolean },
+  emits: ["marked", "picked", "problem", "total"],
   render() {
     return Vue.h("div", { class: "lehr-gallery" });
   },

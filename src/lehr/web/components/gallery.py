@@ -12,15 +12,21 @@ from lehr.protocol.ids import AppRef
 
 
 class Gallery(Element, component="gallery.js"):
-    """Shows a selection of inputs; `source` is `Chosen.source()`, `total` None where nobody counted."""
+    """Shows a selection of inputs; `source` is `Chosen.source()` or `Sought.source()`, `total` None where nobody counted.
 
-    def __init__(self, *, app: AppRef, source: dict[str, Any], total: int | None, query: str = "") -> None:
+    `picks`: a click chooses an input instead of opening it.
+    """
+
+    def __init__(
+        self, *, app: AppRef, source: dict[str, Any], total: int | None, query: str = "", picks: bool = False
+    ) -> None:
         super().__init__()
         self.marked: list[str] = []
         """Ids of the inputs that are marked now."""
         self.props.update(
             {"app": {"user_id": app.user_id, "app_id": app.app_id}, "source": source, "total": total, "query": query}
         )
+        self.props["picks"] = picks
         self.on("problem", lambda event: ui.notify(str(event.args), type="negative", classes="lehr-note"))
 
     def on_marked(self, act: Callable[[list[str]], None]) -> None:
@@ -31,6 +37,10 @@ class Gallery(Element, component="gallery.js"):
             act(self.marked)
 
         self.on("marked", changed)
+
+    def on_picked(self, act: Callable[[str], None]) -> None:
+        """Calls `act` with the id of the input that was chosen, of a gallery that picks."""
+        self.on("picked", lambda event: act(str(event.args)))
 
     def on_total(self, act: Callable[[int], None]) -> None:
         """Calls `act` with the number of inputs once the end was seen, where it was unknown."""

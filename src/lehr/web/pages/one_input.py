@@ -13,6 +13,7 @@ from lehr.web.app_facts import concept_names
 from lehr.web.chosen import Chosen
 from lehr.web.components.boxes import Box, Boxes, Corners
 from lehr.web.page import Page, Visit
+from lehr.web.video_frames import frames_card
 
 _PER_PAGE = 1000
 _PENDING = (status_code_pb2.INPUT_DOWNLOAD_PENDING, status_code_pb2.INPUT_DOWNLOAD_IN_PROGRESS)
@@ -56,11 +57,13 @@ async def build(visit: Visit) -> None:
         await _neighbours(opened)
     with pieces.element("div", "lehr-open"):
         with pieces.element("div", "lehr-stage"):
-            editor = _stage(opened)
+            stage = _stage(opened)
         with pieces.element("div", "lehr-stack"):
             _labels(opened)
-            if editor is not None:
-                _box_card(opened, editor)
+            if isinstance(stage, Boxes):
+                _box_card(opened, stage)
+            elif stage is not None:
+                await frames_card(visit, input_id, opened.concepts, stage)
             _facts(opened)
 
 
@@ -120,15 +123,15 @@ def _keys(paths: dict[str, str | None]) -> None:
 # -- the picture -------------------------------------------------------------------------------------------------------
 
 
-def _stage(opened: Opened) -> Boxes | None:
-    """The editor for a picture; a player for a video; words for anything else."""
+def _stage(opened: Opened) -> Boxes | ui.element | None:
+    """The editor for a picture; a player for a video; None with words for anything else."""
     data = opened.input.data
     if data.HasField("video"):
         player = pieces.element(
             "video", "lehr-video", src=urlsplit(data.video.url).path, controls=True, preload="metadata"
         )
         player.props["aria-label"] = f"Video {opened.input.id}"
-        return None
+        return player
     if data.HasField("text") and not data.HasField("image"):
         pieces.text(data.text.raw, classes="lehr-card lehr-wrap")
         return None
@@ -239,8 +242,12 @@ def _concept(opened: Opened, concept_id: str) -> resources_pb2.Concept:
 # -- what is said of it ------------------------------------------------------------------------------------------------
 
 
+def _noun(found: resources_pb2.Input) -> str:
+    return "video" if found.data.HasField("video") else "picture" if found.data.HasField("image") else "text"
+
+
 def _labels(opened: Opened) -> None:
-    with pieces.card("Labels of the whole picture"):
+    with pieces.card(f"Labels of the whole {_noun(opened.input)}"):
         shown = pieces.Redrawn(lambda drawn: _chips(opened, drawn))
         choice = pieces.choice(dict(opened.concepts), "Add a label", with_input=True, new_value_mode="add-unique")
 

@@ -1,6 +1,6 @@
 // Calls of the public REST face by our own scripts. The cookie counts there only beside the header that is set here.
 
-/** The answer as an object. Throws an Error whose message is the server's sentence. */
+/** The answer as an object. Throws an Error whose message is the server's sentence, and whose code is the status'. */
 export async function call(method, path, body, options = {}) {
   const headers = { "X-Lehr-Page": "1" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -26,7 +26,8 @@ export async function call(method, path, body, options = {}) {
   const status = answer.status || {};
   if (status.code !== 10000 && status.code !== 10010) {
     if (options.partial && answer[options.partial]) return answer;
-    throw new Error(status.details || status.description || `The server answered ${response.status}.`);
+    const sentence = status.details || status.description || `The server answered ${response.status}.`;
+    throw Object.assign(new Error(sentence), { code: status.code });
   }
   return answer;
 }
