@@ -119,10 +119,11 @@ def serve(settings: Settings) -> int:
     with tempfile.TemporaryDirectory(prefix="lehr-") as sockets:
         door, files = _door(settings, store, predictors, crew, decoders)
         room, socket = Room(), Path(sockets) / "grpc"
-        bases = BaseWorkflowRoutes(door=door, bases=BaseWorkflows(db=store.db, queue=store.queue))
-        app = rest_app(door=door, routes=[*files.routes(), *bases.routes()], room=room)
+        bases = BaseWorkflows(db=store.db, queue=store.queue)
+        routes = [*files.routes(), *BaseWorkflowRoutes(door=door, bases=bases).routes()]
+        app = rest_app(door=door, routes=routes, room=room)
         health = HealthReports(db=store.db, queue=store.queue)
-        site = Site(door=door, sessions=Sessions(db=store.db), health=health, api=app)
+        site = Site(door=door, sessions=Sessions(db=store.db), health=health, bases=bases, api=app)
         front = _front(settings, site, socket)
         # Only now that the port is ours: the token is shown once, and a start that fails shows nothing.
         token = Users(db=store.db).welcome(settings.user_id, settings.pat)

@@ -81,10 +81,12 @@ class BaseWorkflows:
 
 def _told(tx: Connection, generation: Generation) -> dict[str, Any]:
     counts = backlog.counts(tx, generation)
+    workflow = resources_pb2.Workflow.FromString(generation.workflow)
     return {
         "number": generation.number,
         "state": generation.state.name,
         "embedder": str(generation.embedder),
+        "workflow": {"id": workflow.id, "user_id": workflow.user_id, "app_id": workflow.app_id},
         "dimensions": generation.dimensions,
         "to_reindex": counts.waiting,
         "reindex_errors": counts.failed,

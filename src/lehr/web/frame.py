@@ -14,6 +14,7 @@ from lehr.api.door import Door
 from lehr.errors import KeyInvalid, LehrError
 from lehr.protocol.ids import AppRef
 from lehr.services.dataset_health import HealthReports
+from lehr.services.reindex import BaseWorkflows
 from lehr.web import pieces, theme
 from lehr.web.client import Client, Refused
 from lehr.web.origin import cookie, cookie_name
@@ -25,10 +26,11 @@ NOT_FOUND = 404
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Needs the door, the health reports, and the pages for their tabs."""
+    """Needs the door, the health reports, the base workflows, and the pages for their tabs."""
 
     door: Door
     health: HealthReports
+    bases: BaseWorkflows
     pages: Sequence[Page]
 
     async def show(self, page: Page, request: Request) -> None:
@@ -59,7 +61,8 @@ class Frame:
     def _client(self, request: Request) -> Client:
         token = cookie(request.scope, cookie_name(request.scope))
         host = request.headers.get("host", "")
-        return Client(door=self.door, health=self.health, token=token, base_url=f"{request.url.scheme}://{host}")
+        base_url = f"{request.url.scheme}://{host}"
+        return Client(door=self.door, health=self.health, bases=self.bases, token=token, base_url=base_url)
 
     def _bar(self, visit: Visit | None, request: Request) -> None:
         with ui.header(fixed=False, elevated=False).classes("lehr-bar"), pieces.element("div", "lehr-bar-inside"):

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from nicegui import ui
 from starlette.requests import Request
 
-from lehr.protocol import resources_pb2
+from lehr.protocol import resources_pb2, service_pb2
 from lehr.protocol.ids import AppRef
 from lehr.services.dataset_health import Health
 from lehr.web.client import Client, in_thread, takes_app
@@ -42,6 +42,17 @@ class Visit:
         if anew:
             await in_thread(reports.request, ref, dataset_id)
         return await in_thread(reports.get, ref, dataset_id)
+
+    async def base(self) -> tuple[resources_pb2.Workflow | None, list[dict[str, Any]]]:
+        """The app's base workflow, and the generations of its index, newest first. Raises Refused."""
+        await self.ask("GetApp")
+        return await in_thread(self.client.bases.current, self.needed_app())
+
+    async def drop_generation(self, number: int) -> None:
+        """Lets go of a generation of the index that was put aside. Raises LehrError."""
+        request = service_pb2.PatchAppRequest(user_app_id=self.user_app)
+        await in_thread(self.client.admit, "PatchApp", request)
+        await in_thread(self.client.bases.drop, self.needed_app(), number)
 
     @property
     def user_app(self) -> resources_pb2.UserAppIDSet:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lehr.api.door import Door
 from lehr.services.dataset_health import HealthReports
+from lehr.services.reindex import BaseWorkflows
 from lehr.web.frame import Frame
 from lehr.web.origin import cookie
 from lehr.web.page import Page
@@ -27,12 +28,12 @@ _TEMPLATE = "index.html"
 _NONCE = 'nonce="{{ request.scope.csp_nonce }}"'
 
 
-def pages_app(door: Door, health: HealthReports) -> FastAPI:
+def pages_app(door: Door, health: HealthReports, bases: BaseWorkflows) -> FastAPI:
     """The application; its lifespan must run around it."""
     _give_nonces()
     run.process_pool_start_method = "spawn"
     ui.add_head_html(HEAD, shared=True)
-    frame = Frame(door=door, health=health, pages=PAGES)
+    frame = Frame(door=door, health=health, bases=bases, pages=PAGES)
     for page in PAGES:
         _add(page, frame)
     shell = FastAPI(openapi_url=None)

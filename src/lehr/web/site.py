@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lehr.api.door import Door
 from lehr.errors import KeyInvalid
 from lehr.services.dataset_health import HealthReports
+from lehr.services.reindex import BaseWorkflows
 from lehr.services.sessions import Sessions
 from lehr.web.origin import (
     PAGE_HEADER,
@@ -57,10 +58,12 @@ class Loaded:
 
 
 class Site:
-    """Needs the door, the sessions, the health reports of data sets, and the API that answers everything else."""
+    """Needs the door, the sessions, the health reports of data sets, the base workflows, and the API for the rest."""
 
-    def __init__(self, *, door: Door, sessions: Sessions, health: HealthReports, api: ASGIApp) -> None:
-        self._door, self._sessions, self._health, self._api = door, sessions, health, api
+    def __init__(
+        self, *, door: Door, sessions: Sessions, health: HealthReports, bases: BaseWorkflows, api: ASGIApp
+    ) -> None:
+        self._door, self._sessions, self._health, self._bases, self._api = door, sessions, health, bases, api
         sign_in = SignIn(sessions=sessions)
         self._open = Starlette(
             routes=[
@@ -132,7 +135,7 @@ class Site:
 
     async def _load(self) -> Loaded:
         try:
-            loaded = await asyncio.to_thread(_load, self._door, self._health)
+            loaded = await asyncio.to_thread(_load, self._door, self._health, self._bases)
             await loaded.running.__aenter__()
         except Exception:
             log.exception("the web page could not be loaded")
@@ -149,10 +152,10 @@ class Site:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _load(door: Door, health: HealthReports) -> Loaded:
+def _load(door: Door, health: HealthReports, bases: BaseWorkflows) -> Loaded:
     from lehr.web.pages_app import pages_app  # NiceGUI: two seconds
 
-    app = pages_app(door, health)
+    app = pages_app(door, health, bases)
     return Loaded(app=app, running=app.router.lifespan_context(app))
 
 

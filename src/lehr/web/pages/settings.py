@@ -58,7 +58,7 @@ async def _base(visit: Visit, app: resources_pb2.App) -> None:
                 return
             order = resources_pb2.App(id=app.id, default_workflow_id=str(choice.value))
             await visit.ask("PatchApp", app=order, action="overwrite", reindex=True)
-            visit.go(visit.under_app())
+            visit.go(visit.under_app("index"))
 
         with pieces.row():
             pieces.button("Change", change)
