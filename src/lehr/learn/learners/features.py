@@ -27,6 +27,8 @@ from lehr.learn.recipe import BeginLearning, Recipe
 
 _SOLVER_ITERATIONS = 200
 _SOLVER_L2 = 1e-3
+_SOLVER_TOLERANCE = 1e-5
+"""Of the loss: a step that gains less is the last."""
 
 
 class FeatureLearner:
@@ -84,16 +86,21 @@ class FeatureLearner:
 
         `penalty` is that of the squared weights on standardised features.
         """
-        features_ND = self._of_items(self.data.train_indices)
+        with torch.no_grad():
+            features_ND = self.net.standardised(self._of_items(self.data.train_indices))
         targets_NK = self.targets_NK[torch.from_numpy(self.data.train_indices)]
         weight = self.net.linear.weight
         solver = torch.optim.LBFGS(
-            self.net.parameters(), max_iter=iterations, history_size=20, line_search_fn="strong_wolfe"
+            self.net.parameters(),
+            max_iter=iterations,
+            tolerance_change=_SOLVER_TOLERANCE,
+            history_size=20,
+            line_search_fn="strong_wolfe",
         )
 
         def objective() -> torch.Tensor:
             solver.zero_grad()
-            total = self.loss_of_logits(self.net(features_ND), targets_NK) + penalty * weight.square().sum()
+            total = self.loss_of_logits(self.net.linear(features_ND), targets_NK) + penalty * weight.square().sum()
             total.backward()
             return total
 

@@ -13,11 +13,13 @@ from lehr.learn.learners.features import FeatureLearner, learner_on
 from lehr.learn.nets.catalogue import build
 from lehr.learn.recipe import BeginLearning, Recipe
 
-PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Of the squared weights on standardised features, the strongest first; each solution is where the next begins."""
 UNJUDGED_PENALTY = 0.01
 """Where there are no held-out items to choose by."""
 _ITERATIONS = 40
+_HOPELESS = 1.05
+"""Times the smallest loss on the held-out items: from here on weaker penalties only fit the training items better."""
 
 
 def solving(embedder: BaseWeights) -> BeginLearning:
@@ -33,14 +35,14 @@ def solving(embedder: BaseWeights) -> BeginLearning:
         learner = yield from learner_on(net, f"embedding {embedder.sha256}", recipe, data)
         if is_fresh:
             learner.begin_at_priors()
-            yield from _solved(learner)
+            yield from solve_best(learner)
         return learner
 
     return begin
 
 
-def _solved(learner: FeatureLearner) -> Generator[Preparing | Noted, None, None]:
-    """Leaves the best solution in the head."""
+def solve_best(learner: FeatureLearner) -> Generator[Preparing | Noted, None, None]:
+    """Leaves in the head the solution of the penalty that fits the held-out items best."""
     if not learner.data.num_held_out:
         learner.solve(UNJUDGED_PENALTY)
         return
@@ -52,11 +54,11 @@ def _solved(learner: FeatureLearner) -> Generator[Preparing | Noted, None, None]
         losses[penalty] = learner.judge()["loss"]
         if losses[penalty] == min(losses.values()):
             best = {name: value.clone() for name, value in learner.net.state_dict().items()}
+        elif losses[penalty] > _HOPELESS * min(losses.values()):
+            break
     learner.net.load_state_dict(best)
     chosen = min(losses, key=losses.__getitem__)
-    yield Noted(
-        text=f"Of {len(PENALTIES)} penalties {chosen:g} fits the held-out items best: loss {losses[chosen]:.4f}."
-    )
+    yield Noted(text=f"Of {len(losses)} penalties {chosen:g} fits the held-out items best: loss {losses[chosen]:.4f}.")
 
 
 def _filled_part(net: nn.Module, embedder: BaseWeights) -> nn.Module:

@@ -27,7 +27,11 @@ class StandardisedHead(nn.Module):
 
     def forward(self, features_ND: torch.Tensor) -> torch.Tensor:
         """Logits [N, K]."""
-        return self.linear((features_ND.float() - self.mean) * self.scale)
+        return self.linear(self.standardised(features_ND))
+
+    def standardised(self, features_ND: torch.Tensor) -> torch.Tensor:
+        """Features with mean 0 and variance 1 over the training set, float32 [N, D]."""
+        return (features_ND.float() - self.mean) * self.scale
 
     @torch.no_grad()
     def write_into(self, linear: nn.Linear) -> None:
