@@ -39,6 +39,10 @@ def test_a_user_draws_boxes_trains_a_detector_and_gets_boxes(server, face):
     assert version.metrics.summary.mean_avg_precision_iou_50 > 0.8
     assert 0 < version.metrics.summary.mean_avg_precision_iou_range < version.metrics.summary.mean_avg_precision_iou_50
 
+    again = measured_again(client, version)
+    kept_back, now = version.metrics.summary, again.metrics.summary
+    assert now.mean_avg_precision_iou_50 == pytest.approx(kept_back.mean_avg_precision_iou_50, abs=0.05)
+
     outputs = predict(client, items[NUM_TRAIN:])
     assert all(region.value > 0.4 for output in outputs for region in output.data.regions)
     assert share_found(outputs, items[NUM_TRAIN:]) > 0.8
@@ -93,6 +97,21 @@ def trained(client: Client, params: dict):
     version = wait_until(ended, seconds=240, what="the training")
     assert version.status.code == codes.MODEL_TRAINED, version.status
     return version
+
+
+def measured_again(client: Client, version: r.ModelVersion) -> r.ModelVersion:
+    """The version with its own metrics measured anew, on the items that its training kept back."""
+    named = {"model_id": "find-shapes", "version_id": version.id}
+    client.must("PostModelVersionMetrics", **named)
+
+    def ended():
+        now = client.must("GetModelVersion", **named).model_version
+        running = (codes.MODEL_QUEUED_FOR_EVALUATION, codes.MODEL_EVALUATING)
+        return now if now.metrics.status.code not in running else None
+
+    again = wait_until(ended, seconds=120, what="the evaluation")
+    assert again.metrics.status.code == codes.MODEL_EVALUATED, again.metrics.status
+    return again
 
 
 def predict(client: Client, items, **params):

@@ -29,6 +29,12 @@ def test_a_user_trains_an_embedder_and_a_classifier_on_top_of_it(server, digits,
     assert embedding.num_dimensions == len(embedding.vector) == 32
     assert sum(value * value for value in embedding.vector) == pytest.approx(1, abs=1e-3)
 
+    some = [name for name, _, _ in digits(200)][:60]
+    measured = evaluated_on(client, first, "some", some)
+    assert measured.summary.top1_accuracy > 0.4
+    assert measured.summary.top5_accuracy >= measured.summary.top1_accuracy
+    assert measured.extended_metrics.user_metrics["lehr"]["num_items"] == len(some)
+
     client.must("PostModels", models=[r.Model(id="kinds", model_type_id="embedding-classifier")])
     kinds = trained(client, "kinds", {"base_embed_model": "near"})
     assert kinds.metrics.summary.top1_accuracy > 0.4
@@ -54,6 +60,24 @@ def upload(client: Client, items) -> None:
     for start in range(0, len(inputs), 100):
         client.must("PostInputs", inputs=inputs[start : start + 100])
     wait_until(lambda: client.must("GetInputCount").counts.processed >= len(items), what="processing the inputs")
+
+
+def evaluated_on(client: Client, version: r.ModelVersion, dataset_id: str, input_ids: list[str]) -> r.EvalMetrics:
+    """The version, measured on a dataset of these inputs."""
+    client.must("PostDatasets", datasets=[r.Dataset(id=dataset_id)])
+    items = [r.DatasetInput(input=r.Input(id=input_id)) for input_id in input_ids]
+    client.must("PostDatasetInputs", dataset_id=dataset_id, dataset_inputs=items)
+    order = r.EvalMetrics(model=r.Model(id="near", model_version=r.ModelVersion(id=version.id)))
+    order.ground_truth_dataset.id = dataset_id
+    (queued,) = client.must("PostEvaluations", eval_metrics=[order]).eval_metrics
+
+    def ended():
+        now = client.must("GetEvaluation", evaluation_id=queued.id).eval_metrics
+        return now if now.status.code not in (codes.MODEL_QUEUED_FOR_EVALUATION, codes.MODEL_EVALUATING) else None
+
+    found = wait_until(ended, seconds=120, what="the evaluation")
+    assert found.status.code == codes.MODEL_EVALUATED, found.status
+    return found
 
 
 def version_of(params: dict, **train_info) -> r.ModelVersion:
