@@ -193,7 +193,7 @@ def _learning(parts: Parts) -> list[object]:
         ModelRpcs(models=models, orders=orders, predict=_outputs(parts), signer=parts.signer),
         WorkflowRpcs(workflows=Workflows(db=db), runs=_runs(parts)),
         _details(parts, models),
-        ModelStreamRpcs(predict=parts.predict),
+        ModelStreamRpcs(predict=_outputs(parts)),
         ModelExportRpcs(exports=Exports(db=db, queue=queue), signer=parts.signer),
         EstimateRpcs(estimates=_estimates(parts)),
         EvaluationRpcs(evaluations=Evaluations(db=db, blobs=parts.store.blobs, queue=queue)),

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from lehr.api.calls import Call
 from lehr.errors import InvalidModel, InvalidPrediction
 from lehr.protocol import service_pb2
-from lehr.services.predict import Predict
+from lehr.services.model_outputs import ModelOutputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStreamRpcs:
     """One answer per request: a picture's prediction has no parts that could come earlier."""
 
-    predict: Predict
+    predict: ModelOutputs
 
     def GenerateModelOutputs(
         self, call: Call, request: service_pb2.PostModelOutputsRequest
