@@ -24,4 +24,7 @@ def versioned(name: str) -> str:
     return f"/web/{name}?v={digest}"
 
 
-HEAD = f'<link rel="icon" href="{versioned("lehr.svg")}"><link rel="stylesheet" href="{versioned("lehr.css")}">'
+SHEETS = ("lehr.css", "using.css", "learning.css")
+HEAD = f'<link rel="icon" href="{versioned("lehr.svg")}">' + "".join(
+    f'<link rel="stylesheet" href="{versioned(name)}">' for name in SHEETS
+)

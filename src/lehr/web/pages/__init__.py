@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 from lehr.web.page import Page
-from lehr.web.pages import account, apps, datasets, inputs, one_dataset, one_input, overview, settings
+from lehr.web.pages import (
+    account,
+    apps,
+    compare,
+    datasets,
+    index,
+    inputs,
+    models,
+    new_model,
+    one_dataset,
+    one_evaluation,
+    one_input,
+    one_model,
+    one_version,
+    overview,
+    search,
+    settings,
+    train,
+    try_it,
+)
 
 PAGES: tuple[Page, ...] = (
     apps.PAGE,
@@ -12,6 +31,16 @@ PAGES: tuple[Page, ...] = (
     one_input.PAGE,
     datasets.PAGE,
     one_dataset.PAGE,
+    models.PAGE,
+    new_model.PAGE,
+    one_model.PAGE,
+    train.PAGE,
+    one_version.PAGE,
+    compare.PAGE,
+    one_evaluation.PAGE,
+    try_it.PAGE,
+    search.PAGE,
+    index.PAGE,
     settings.PAGE,
     account.PAGE,
 )

@@ -1,0 +1,198 @@
+"""The form of a training: a control for every hyperparameter that is advertised, checked as the server will.
+
+It says what is wrong as it is typed; nothing is stored before the training starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nicegui import ui
+
+from lehr.errors import InvalidModel, InvalidParams
+from lehr.protocol import resources_pb2
+from lehr.protocol.structs import from_value
+from lehr.web import pieces
+
+Field = resources_pb2.ModelTypeField
+PARAMS = "train_info.params."
+_BESIDE = ("template", "dataset_id", "dataset_version_id")
+_FIRST = (
+    "image_size",
+    "batch_size",
+    "num_epochs",
+    "lrate",
+    "base_gradient_multiplier",
+    "base_embed_model",
+    "average_horizontal_flips",
+    "coarse_clusters",
+    "embeddings_size",
+)
+"""Shown at once; the others are behind a heading."""
+_MOST_STOPS = 2000
+"""A slider with more is none."""
+
+
+def knobs_of(fields: Sequence[resources_pb2.ModelTypeField]) -> list[resources_pb2.ModelTypeField]:
+    """The hyperparameters among a type's fields."""
+    return [each for each in fields if each.path.startswith(PARAMS) and name_of(each) not in _BESIDE]
+
+
+def name_of(field: resources_pb2.ModelTypeField) -> str:
+    """`num_epochs` of `train_info.params.num_epochs`."""
+    return field.path.removeprefix(PARAMS)
+
+
+def default_of(field: resources_pb2.ModelTypeField) -> Any:
+    """What holds where nothing is given; None: the placeholder says what happens."""
+    return from_value(field.default_value) if field.HasField("default_value") else None
+
+
+def read(field: resources_pb2.ModelTypeField, text: str) -> Any:
+    """A value as it is sent, from how it stands in the address; what is no number stays text, for the check to name."""
+    if field.field_type == Field.BOOLEAN:
+        return text in ("true", "True", "1")
+    if field.field_type in (Field.RANGE, Field.NUMBER):
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What the server would say of these values."""
+
+    problems: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def checked(check: Callable[[], Sequence[str]]) -> Checked:
+    """`check` answers notices or refuses."""
+    try:
+        return Checked(notices=tuple(check()))
+    except InvalidParams as error:
+        return Checked(problems=tuple(error.problems))
+    except InvalidModel as error:
+        return Checked(problems=(error.details,))
+
+
+class Form:
+    """The controls. `changed` hears a knob's name and its new text, empty for its default."""
+
+    def __init__(
+        self,
+        fields: Sequence[resources_pb2.ModelTypeField],
+        given: Mapping[str, str],
+        changed: Callable[[str, str], None],
+    ) -> None:
+        self._changed = changed
+        self._problems: dict[str, ui.element] = {}
+        first = [field for field in fields if name_of(field) in _FIRST] or list(fields)
+        rest = [field for field in fields if field not in first]
+        for field in first:
+            self._knob(field, given.get(name_of(field), ""))
+        if rest:
+            with pieces.element("details", "lehr-details") as more:
+                more.props["open"] = any(name_of(field) in given for field in rest)
+                pieces.text(f"All other settings ({len(rest)})", tag="summary")
+                for field in rest:
+                    self._knob(field, given.get(name_of(field), ""))
+
+    def tell(self, problems: Sequence[str]) -> list[str]:
+        """Shows each problem beside its knob; answers those that belong to none."""
+        left = list(problems)
+        for name, place in self._problems.items():
+            own = [problem for problem in left if problem.split(" ", 1)[0] == name]
+            left = [problem for problem in left if problem not in own]
+            place.clear()
+            with place:
+                for problem in own:
+                    pieces.text(problem[:1].upper() + problem[1:] + ".", classes="lehr-problem lehr-small")
+        return left
+
+    def _knob(self, field: resources_pb2.ModelTypeField, given: str) -> None:
+        name = name_of(field)
+        with pieces.element("div", "lehr-knob"):
+            with pieces.element("div"):
+                pieces.text(name, classes="lehr-knob-name")
+                pieces.text(field.description, classes="lehr-quiet lehr-small")
+            with pieces.element("div"):
+                with pieces.element("div", "lehr-knob-control"):
+                    self._control(field, name, given)
+                self._problems[name] = pieces.element("div").props("aria-live=polite")
+
+    def _control(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
+        if field.field_type == Field.BOOLEAN:
+            self._switch(field, name, given)
+        elif field.field_type == Field.ENUM:
+            self._enum(field, name, given)
+        elif field.field_type == Field.RANGE and _stops(field) <= _MOST_STOPS:
+            self._slider(field, name, given)
+        else:
+            self._line(field, name, given)
+
+    def _switch(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
+        default = bool(default_of(field))
+        value = read(field, given) if given else default
+        made = ui.switch(value=value)
+        made.props["aria-label"] = name
+        made.on_value_change(
+            lambda event: self._changed(name, "" if event.value == default else str(event.value).lower())
+        )
+
+    def _enum(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
+        options = [option.id for option in field.model_type_enum_options]
+        default = default_of(field)
+        made = pieces.choice(options, name, given if given in options else default)
+        made.on_value_change(
+            lambda event: self._changed(name, "" if event.value == default else str(event.value or ""))
+        )
+
+    def _line(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> ui.input:
+        default = default_of(field)
+        shown = "" if default is None else _text(default)
+        made = ui.input(value=given or shown, placeholder=field.placeholder).props("outlined dense debounce=300")
+        made.classes("lehr-field lehr-knob-line").props["aria-label"] = name
+        made.on_value_change(lambda event: self._changed(name, "" if event.value in ("", shown) else str(event.value)))
+        return made
+
+    def _slider(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
+        limits = field.model_type_range_info
+        low, high = _limit(limits.min), _limit(limits.max)
+        step = _limit(limits.step) or (high - low) / 100
+        start = read(field, given) if given else default_of(field)
+        inside = start if isinstance(start, float) and low <= start <= high else low
+        slider = ui.slider(min=low, max=high, step=step, value=inside).classes("lehr-slider")
+        slider.props["aria-label"] = f"{name}, slider"
+        line = self._line(field, name, given)
+
+        def slid() -> None:
+            line.set_value(_text(float(slider.value)))
+
+        def typed(text: str) -> None:
+            value = read(field, text) if text else default_of(field)
+            if isinstance(value, float) and low <= value <= high:
+                slider.value = value
+
+        slider.on("change", slid)
+        line.on_value_change(lambda event: typed(str(event.value or "")))
+
+
+def _stops(field: resources_pb2.ModelTypeField) -> float:
+    limits = field.model_type_range_info
+    return (limits.max - limits.min) / limits.step if limits.step else 100
+
+
+def _limit(value: float) -> float:
+    """Single precision brought back to what was meant: 0.1 of 0.10000000149."""
+    return float(f"{value:.6g}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() else f"{value:.6g}"
+    return str(value)
