@@ -75,7 +75,9 @@ class BaseWorkflowRoutes:
 
     def _change(self, call: Call, body: bytes) -> Answer:
         asked = read(body)
-        done = self.bases.change(call.needed_app(), asked.workflows, asked.action, reindex=asked.reindex)
+        done = self.bases.change(
+            call.needed_app(), asked.workflows, asked.action, reindex=asked.reindex, confined=call.is_confined
+        )
         return {"workflows": [dialect.to_json(done)]}
 
     def _current(self, call: Call, _: bytes) -> Answer:
@@ -111,7 +113,7 @@ def read(body: bytes) -> Asked:
         raise BadFormat(f"the body has more than {MAX_BODY_BYTES} bytes")
     try:
         given = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadFormat(f"the body is no JSON: {error}") from error
     if not isinstance(given, dict) or not isinstance(given.get("workflows"), list):
         raise BadFormat('the body must be {"workflows": [{"id", "nodes": […]}], "action": "merge", "reindex": true}')

@@ -83,11 +83,18 @@ class Apps:
             return app_rows.page(tx, user_id, page=paging.page, per_page=paging.per_page, name=name)
 
     def patch(
-        self, user_id: str, changes: Sequence[resources_pb2.App], action: str, *, reindex: bool = False
+        self,
+        user_id: str,
+        changes: Sequence[resources_pb2.App],
+        action: str,
+        *,
+        reindex: bool = False,
+        confined: bool = False,
     ) -> list[resources_pb2.App]:
         """Changes names, descriptions, metadata, sample_ms or default workflow; ids and owners stay.
 
         `reindex`: the index is built on the default workflow's embedder; without, it stays on the one that it has.
+        `confined`: workflows and models of the owner's other apps are out of reach.
         """
         if (action or "overwrite") not in ACTIONS:
             raise InvalidRequest(f"Apps are patched with {' or '.join(ACTIONS)}, not with {action!r}.")
@@ -99,7 +106,7 @@ class Apps:
                 app.id, app.user_id = stored.id, stored.user_id
                 app.created_at.CopyFrom(stored.created_at)
                 ref = AppRef(app.user_id, app.id)
-                named_anew(tx, ref, app, change)
+                named_anew(tx, app, stored, change, confined=confined)
                 app_rows.update(tx, app)
                 if reindex:
                     begin(tx, self.queue, ref)

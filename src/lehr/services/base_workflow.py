@@ -37,8 +37,9 @@ def workflow_of(tx: Connection, ref: AppRef, app: resources_pb2.App) -> tuple[Ap
     owners = [ref, BUILT_IN]
     if named.app_id:
         owners = [AppRef(named.user_id or ref.user_id, named.app_id)]
-    for owner in owners if workflow_id else ():
-        stored = workflow_rows.get(tx, owner, workflow_id)
+    for owner in owners:
+        is_ours = owner == BUILT_IN or owner.user_id == ref.user_id
+        stored = workflow_rows.get(tx, owner, workflow_id) if is_ours and workflow_id else None
         if stored is not None:
             return owner, stored
     return None

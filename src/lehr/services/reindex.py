@@ -21,6 +21,7 @@ from lehr.protocol.patch import MERGE, checked_action, patched
 from lehr.services import indexing
 from lehr.services.base_workflow import default_workflow, embedder_of, workflow_of
 from lehr.services.located import version_of
+from lehr.services.workflow_nodes import check_owner, without_renamed_models
 from lehr.store import apps as app_rows
 from lehr.store import backlog
 from lehr.store import embeddings as rows
@@ -42,16 +43,23 @@ class BaseWorkflows:
     queue: Queue
 
     def change(
-        self, ref: AppRef, wanted: Sequence[resources_pb2.Workflow], action: str, *, reindex: bool
+        self,
+        ref: AppRef,
+        wanted: Sequence[resources_pb2.Workflow],
+        action: str,
+        *,
+        reindex: bool,
+        confined: bool = False,
     ) -> resources_pb2.Workflow:
         """Makes or changes the app's own workflow of that id, and makes it the base; with `reindex`, builds on it.
 
-        Repeated, it changes nothing more. Raises InvalidWorkflow naming the node that cannot be, or Untrained.
+        Repeated, it changes nothing more. `confined`: models of the owner's other apps are out of reach. Raises
+        InvalidWorkflow naming the node that cannot be, or Untrained.
         """
         if len(wanted) != 1:
             raise InvalidRequest(f"An app has one base workflow; `workflows` has {len(wanted)}.")
         with self.db.write() as tx:
-            workflow = _written(tx, ref, wanted[0], checked_action(action or MERGE))
+            workflow = _written(tx, ref, wanted[0], checked_action(action or MERGE), confined)
             app = app_rows.get(tx, ref)
             assert app is not None, f"app {ref} was admitted"
             _name(app, ref, workflow.id)
@@ -95,19 +103,25 @@ def _told(tx: Connection, generation: Generation) -> dict[str, Any]:
     }
 
 
-def named_anew(tx: Connection, ref: AppRef, app: resources_pb2.App, change: resources_pb2.App) -> None:
+def named_anew(
+    tx: Connection, app: resources_pb2.App, stored: resources_pb2.App, change: resources_pb2.App, *, confined: bool
+) -> None:
     """Settles in a patched app whose workflow its default is: the app's own of that id, else the built-in one.
 
-    Raises InvalidRequest where there is none.
+    `confined`: only those two; else also one of another app of the same owner. Raises InvalidRequest where there is
+    none, or where only its owner is named.
     """
-    named = change.default_workflow
+    ref, named = AppRef(app.user_id, app.id), change.default_workflow
     workflow_id = named.id or change.default_workflow_id
     if not workflow_id:
+        if named.ListFields():
+            raise InvalidRequest("default_workflow names no workflow: give default_workflow.id.")
+        app.default_workflow.CopyFrom(stored.default_workflow)
         return
     if named.nodes:
-        _written(tx, ref, named, MERGE)
+        _written(tx, ref, named, MERGE, confined)
     owners = [AppRef(named.user_id or ref.user_id, named.app_id)] if named.app_id else [ref, PUBLIC_APP]
-    owner = next((each for each in owners if _may_use(tx, ref, each, workflow_id)), None)
+    owner = next((each for each in owners if _may_use(tx, ref, each, workflow_id, confined)), None)
     if owner is None:
         raise InvalidRequest(
             f"default_workflow {workflow_id!r} does not exist in {owners[0].user_id}/{owners[0].app_id}: make it with "
@@ -116,8 +130,8 @@ def named_anew(tx: Connection, ref: AppRef, app: resources_pb2.App, change: reso
     _name(app, owner, workflow_id)
 
 
-def _may_use(tx: Connection, ref: AppRef, owner: AppRef, workflow_id: str) -> bool:
-    is_ours = owner.user_id == ref.user_id or owner == PUBLIC_APP
+def _may_use(tx: Connection, ref: AppRef, owner: AppRef, workflow_id: str, confined: bool) -> bool:
+    is_ours = owner in (ref, PUBLIC_APP) or (owner.user_id == ref.user_id and not confined)
     return is_ours and workflow_rows.get(tx, owner, workflow_id) is not None
 
 
@@ -168,14 +182,18 @@ def _usable(tx: Connection, ref: AppRef) -> ModelVersionRef:
 # -- the workflow itself -----------------------------------------------------------------------------------------------
 
 
-def _written(tx: Connection, ref: AppRef, wanted: resources_pb2.Workflow, action: str) -> resources_pb2.Workflow:
+def _written(
+    tx: Connection, ref: AppRef, wanted: resources_pb2.Workflow, action: str, confined: bool
+) -> resources_pb2.Workflow:
     """The app's own workflow as it is now. Where nothing changes, no version is made."""
     workflow_id = checked_id(wanted.id, "Workflow", refuse=InvalidWorkflow)
     stored = workflow_rows.get(tx, ref, workflow_id)
     start = stored or resources_pb2.Workflow(id=workflow_id, user_id=ref.user_id, app_id=ref.app_id)
-    workflow = patched(start, resources_pb2.Workflow(id=workflow_id, nodes=wanted.nodes), action)
-    _check(tx, ref, workflow)
-    if stored is not None and list(stored.nodes) == list(workflow.nodes):
+    change = resources_pb2.Workflow(id=workflow_id, nodes=wanted.nodes)
+    workflow = patched(without_renamed_models(start, change), change, action)
+    is_as_before = stored is not None and list(stored.nodes) == list(workflow.nodes)
+    _check(tx, ref, workflow, confined and not is_as_before)
+    if stored is not None and is_as_before:
         return stored
     version_id = checked_id(wanted.version.id, "Workflow version") if wanted.version.id else new_id()
     version = resources_pb2.WorkflowVersion(
@@ -190,7 +208,7 @@ def _written(tx: Connection, ref: AppRef, wanted: resources_pb2.Workflow, action
     return workflow
 
 
-def _check(tx: Connection, ref: AppRef, workflow: resources_pb2.Workflow) -> None:
+def _check(tx: Connection, ref: AppRef, workflow: resources_pb2.Workflow, confined: bool) -> None:
     ids = [node.id for node in workflow.nodes]
     if not 1 <= len(ids) <= MAX_NODES:
         raise InvalidWorkflow(f"Workflow {workflow.id!r} has {len(ids)} nodes; it needs 1 to {MAX_NODES}.")
@@ -203,13 +221,12 @@ def _check(tx: Connection, ref: AppRef, workflow: resources_pb2.Workflow) -> Non
                 f"Node {node.id!r} takes its input from {unknown[0]!r}, which the workflow has not; it has "
                 f"{', '.join(ids)}."
             )
-        _check_model(tx, ref, node)
+        _check_model(tx, ref, node, confined)
 
 
-def _check_model(tx: Connection, ref: AppRef, node: resources_pb2.WorkflowNode) -> None:
+def _check_model(tx: Connection, ref: AppRef, node: resources_pb2.WorkflowNode, confined: bool) -> None:
     vref = version_of(tx, ref, node.model)
-    if vref.app not in (ref, PUBLIC_APP) and vref.app.user_id != ref.user_id:
-        raise InvalidWorkflow(f"Node {node.id!r}: models of user {vref.app.user_id!r} are not this user's to run.")
+    check_owner(node.id, ref, vref.app, confined=confined)
     if model_rows.get(tx, vref.app, vref.model_id) is None:
         raise InvalidWorkflow(f"Node {node.id!r}: there is no model {node.model.id!r} in app {vref.app.app_id!r}.")
     if vref.version_id and version_rows.get(tx, vref) is None:

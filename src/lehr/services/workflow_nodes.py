@@ -38,14 +38,26 @@ def _kept(
     kept = resources_pb2.WorkflowNode()
     kept.CopyFrom(node)
     vref = version_of(tx, ref, node.model)
-    _check_owner(node.id, ref, vref.app, confined=confined)
+    check_owner(node.id, ref, vref.app, confined=confined)
     model, version = _found(tx, node.id, vref)
     kept.model.CopyFrom(_named(vref.app, model, version))
     _check_settings(node, model, version)
     return kept
 
 
-def _check_owner(node_id: str, ref: AppRef, app: AppRef, *, confined: bool) -> None:
+def without_renamed_models(stored: resources_pb2.Workflow, change: resources_pb2.Workflow) -> resources_pb2.Workflow:
+    """The stored workflow to merge a change into: a node that is given a model keeps nothing of the one it had."""
+    named = {node.id for node in change.nodes if node.model.id}
+    kept = resources_pb2.Workflow()
+    kept.CopyFrom(stored)
+    for node in kept.nodes:
+        if node.id in named:
+            node.ClearField("model")
+    return kept
+
+
+def check_owner(node_id: str, ref: AppRef, app: AppRef, *, confined: bool) -> None:
+    """Raises InvalidWorkflow for a model of an app that a workflow of `ref` may not use, as `checked_nodes` says."""
     if app not in (ref, PUBLIC_APP) and (confined or app.user_id != ref.user_id):
         raise refusal(node_id, f"Model does not exist, or is not yours to use: app {app.user_id}/{app.app_id}.")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
+from sqlalchemy import Connection
 
 from lehr.errors import Busy, InvalidPrediction, LehrError, MissingScope, TooLarge, WorkflowNotFound
 from lehr.learn.data.video import VideoFrame
@@ -119,6 +120,8 @@ class WorkflowRuns:
                 workflow.version.nodes.extend(workflow.nodes)
             if request.version_id:
                 workflow.version.CopyFrom(found_version(tx, owner, workflow.id, request.version_id))
+            if not all(node.model.model_type_id for node in workflow.version.nodes):
+                _pin(tx, owner, workflow.version)
         if not workflow.version.nodes:
             raise InvalidPrediction(f"Workflow {workflow.id!r} has no nodes: there is nothing to run.")
         return workflow
@@ -237,6 +240,13 @@ class _Run:
                 told = shown(item)
                 if told.ListFields():
                     data.frames.add(frame_info=info_of(frame), data=told)
+
+
+def _pin(tx: Connection, owner: AppRef, version: resources_pb2.WorkflowVersion) -> None:
+    """A base workflow names models as its client did: whichever version is the newest is meant."""
+    nodes = checked_nodes(tx, owner, version.nodes)
+    del version.nodes[:]
+    version.nodes.extend(nodes)
 
 
 def _same(pixels: np.ndarray, shorter_side: int | None) -> np.ndarray:

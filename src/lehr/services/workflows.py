@@ -13,7 +13,7 @@ from lehr.protocol.ids import PUBLIC_APP, AppRef, checked_id, new_id
 from lehr.protocol.patch import MERGE, OVERWRITE, checked_action, patched
 from lehr.services.built_in_catalogue import BY_WORKFLOW_ID
 from lehr.services.paging import MAX_PER_PAGE, Paging
-from lehr.services.workflow_nodes import checked_nodes
+from lehr.services.workflow_nodes import checked_nodes, without_renamed_models
 from lehr.store import apps as app_rows
 from lehr.store import workflows as workflow_rows
 from lehr.store.db import Database
@@ -94,11 +94,15 @@ class Workflows:
         with self.db.write() as tx:
             for change in changes:
                 stored = _own(tx, ref, change.id)
-                workflow = patched(stored, _changes(change), action)
+                wanted = _changes(change)
+                workflow = patched(without_renamed_models(stored, wanted), wanted, action)
                 _keep_identity(workflow, stored)
                 if list(workflow.nodes) != list(stored.nodes):
                     nodes = checked_nodes(tx, ref, workflow.nodes, confined=confined)
-                    version = _version(workflow, change.version.id, nodes)
+                    del workflow.nodes[:]
+                    workflow.nodes.extend(nodes)
+                if list(workflow.nodes) != list(stored.nodes):
+                    version = _version(workflow, change.version.id, workflow.nodes)
                     workflow_rows.add_version(tx, ref, version)
                     _show(workflow, version)
                 workflow_rows.update(tx, ref, workflow)

@@ -42,7 +42,9 @@ class AppRpcs:
         """Changes one app; its id comes from the address."""
         ref = call.needed_app()
         request.app.id = ref.app_id
-        [app] = self.apps.patch(ref.user_id, [request.app], request.action, reindex=request.reindex)
+        [app] = self.apps.patch(
+            ref.user_id, [request.app], request.action, reindex=request.reindex, confined=call.is_confined
+        )
         return service_pb2.SingleAppResponse(app=app)
 
     def PatchApps(self, call: Call, request: service_pb2.PatchAppsRequest) -> service_pb2.MultiAppResponse:
