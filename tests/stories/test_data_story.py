@@ -89,6 +89,82 @@ def test_an_archive_sent_in_shuffled_parts_becomes_inputs(server, digits, face, 
     bulk_operations(client)
 
 
+@pytest.mark.parametrize("face", FACES)
+def test_uploads_are_opened_once_and_an_archive_that_waits_for_one_is_cancelled(server, digits, face):
+    client = an_app(server, face, f"opened-{face.lower()}")
+    data = zipped(digits(3))
+    wanted = [r.Upload(id="one", content_length=len(data)), r.Upload(id="two", content_length=5)]
+    opened = client.must("PostUploads", uploads=wanted).uploads
+    assert [(each.id, each.status.code) for each in opened] == [
+        ("one", codes.UPLOAD_IN_PROGRESS),
+        ("two", codes.UPLOAD_IN_PROGRESS),
+    ]
+    client.must("PutUploadContentParts", upload_id="one", content_parts=[r.UploadContentPart(data=data[:10])])
+    [again] = client.must("PostUploads", uploads=wanted[:1]).uploads
+    assert again.created_at == opened[0].created_at
+    assert "The first byte that is missing is 10" in client.must("GetUpload", upload_id="one").upload.status.details
+    other = client.ask("PostUploads", uploads=[r.Upload(id="one", content_length=7)]).status
+    assert f"{len(data):,} bytes and not 7" in other.details
+
+    order = r.InputsUpload(inputs_add_job_id="job", upload=r.Upload(id="one"))
+    client.must("PostInputsUploads", inputs_uploads=[order])
+    [waiting] = client.must("ListInputsExtractionJobs").inputs_extraction_jobs
+    assert not client.must("CancelInputsExtractionJobs", ids=[]).inputs_extraction_jobs
+    [stopped] = client.must("CancelInputsExtractionJobs", ids=[waiting.id]).inputs_extraction_jobs
+    assert stopped.status.code == codes.JOB_CANCELLED
+    rest = r.UploadContentPart(range_start=10, data=data[10:])
+    done = client.must("PutUploadContentParts", upload_id="one", content_parts=[rest]).upload
+    assert done.status.code == codes.UPLOAD_DONE
+    job = client.must("GetInputsExtractionJob", inputs_extraction_job_id=waiting.id).inputs_extraction_job
+    assert job.status.code == codes.JOB_CANCELLED
+    assert add_job(client, "job").progress.success_count == 0
+    assert not client.must("ListInputs").inputs
+    unknown = client.ask("CancelInputsExtractionJobs", ids=["nobody"]).status
+    assert (unknown.code, "'nobody'" in unknown.details) == (codes.CONN_DOES_NOT_EXIST, True)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_frozen_version_tells_its_figures(server, digits, face):
+    client = an_app(server, face, f"figures-{face.lower()}")
+    client.must("PostDatasets", datasets=[r.Dataset(id="d")])
+    box = r.Region(
+        region_info=r.RegionInfo(bounding_box=r.BoundingBox(bottom_row=0.5, right_col=0.5)),
+        data=r.Data(concepts=[r.Concept(id="stroke", value=1)]),
+    )
+    inputs = [
+        r.Input(
+            id=name,
+            dataset_ids=["d"],
+            data=r.Data(image=r.Image(base64=png), concepts=[r.Concept(id=concept, value=1)]),
+        )
+        for name, concept, png in digits(12)
+    ]
+    client.must("PostInputs", inputs=[*inputs, r.Input(id="words", dataset_ids=["d"], data={"text": {"raw": "x"}})])
+    client.must("PostAnnotations", annotations=[r.Annotation(input_id=inputs[0].id, data=r.Data(regions=[box, box]))])
+    wait_until(lambda: client.must("GetInputCount").counts.processed == 13, what="processing")
+    client.must("PostDatasetVersions", dataset_id="d", dataset_versions=[r.DatasetVersion(id="v")])
+    named = {"dataset_id": "d", "dataset_version_id": "v"}
+
+    def groups(**wanted):
+        answer = client.must("ListDatasetVersionMetricsGroups", **named, **wanted)
+        return {each.value.string_value: each.metrics for each in answer.dataset_version_metrics_groups}
+
+    client.must("DeleteInputs", ids=[inputs[1].id])  # the version is frozen
+    by_type = groups(types=["INPUT_TYPE"])
+    assert {name: each.inputs_count.value for name, each in by_type.items()} == {"total": 13, "image": 12, "text": 1}
+    by_concept = groups(types=["CONCEPT_ID"], per_page=100)
+    expected = {concept for _, concept, _ in digits(12)} | {"stroke"}
+    assert set(by_concept) == expected
+    assert by_concept["stroke"].bounding_boxes_count.value == 2
+    assert by_concept["stroke"].HasField("polygons_count")  # zeros are there: the package adds them without looking
+    assert by_concept["digit-0"].positive_input_tags_count.value == 2
+    assert len(groups(types=["CONCEPT_ID"], per_page=4, page=2)) == 4
+    assert groups(types=["CONCEPT_ID"], per_page=4, page=9) == {}
+    unknown = client.ask("ListDatasetVersionMetricsGroups", dataset_id="d", dataset_version_id="none").status
+    assert unknown.code != codes.SUCCESS
+    assert "'none'" in unknown.details
+
+
 def bulk_operations(client: Client) -> None:
     add = r.Operation(add_concepts=r.AddConcepts(concepts=[r.Concept(id="seen", value=1)]))
     operation = r.BulkOperation(id="b", dataset=r.Dataset(id="d"), operation=add)

@@ -126,6 +126,25 @@ def test_searches_are_saved_run_by_id_changed_and_deleted(server, app_id, face):
 
 
 @pytest.mark.parametrize("face", FACES)
+def test_the_older_call_finds_the_same_by_a_query_and_by_searches(server, app_id, face):
+    client = Client(face, server.base, TOKEN, app_id)
+    breed = struct_pb2.Struct()
+    breed.update({"Breed": "Saint Bernard"})
+    dog = r.Query(ands=[r.And(input=r.Input(data=r.Data(metadata=breed)))])
+    [hit] = client.must("PostSearches", query=dog).hits
+    assert (hit.input.id, hit.score) == ("dog", 1)
+    labelled = r.Query(
+        filters=[r.Filter(annotation=r.Annotation(data=r.Data(concepts=[r.Concept(id="dog", value=1)])))]
+    )
+    assert client.must("PostSearches", searches=[r.Search(query=labelled)]).hits[0].input.id == "dog"
+    pages = [client.must("PostSearches", pagination={"page": page, "per_page": 2}).hits for page in (1, 2, 3, 4)]
+    assert [len(page) for page in pages] == [2, 2, 1, 0]
+    assert len({hit.input.id for page in pages for hit in page}) == 5
+    refused = client.ask("PostSearches", searches=[r.Search(), r.Search()]).status
+    assert refused.code == codes.SEARCH_INVALID_REQUEST
+
+
+@pytest.mark.parametrize("face", FACES)
 def test_annotation_filters_choose_what_a_version_freezes(server, app_id, face):
     client = Client(face, server.base, TOKEN, app_id)
     query = r.Query(filters=[r.Filter(annotation=r.Annotation(data=r.Data(concepts=[r.Concept(id="dog", value=1)])))])
