@@ -146,6 +146,7 @@ def run(contestant: str, race: Race, workers: int, *, is_bf16: bool) -> dict[str
     share_cores()
     import timm.data
     import timm.optim  # noqa: F401 - importing is not part of the race
+    import torch._dynamo  # noqa: F401 - optimisers import it
 
     if contestant == OURS:
         return ours(race)
