@@ -85,8 +85,8 @@ def shown(value: float | None) -> str:
 def line_options(axes: Axes, series: Sequence[Series]) -> dict[str, Any]:
     """Curves over a common x."""
     return {
-        **_frame(axes),
-        "legend": _legend(series),
+        **_frame(axes, top=40 if len(series) > 1 else 12),
+        "legend": {**_legend(series), "show": len(series) > 1},
         "series": [_line(number, each) for number, each in enumerate(series)],
         "tooltip": {**_TIP, "trigger": "axis", "axisPointer": {"type": "line", "lineStyle": {"color": "var(--edge)"}}},
     }
@@ -100,7 +100,7 @@ def _line(number: int, series: Series) -> dict[str, Any]:
         "type": "line",
         "data": [[_short(x), _short(y)] for x, y in series.points],
         "showSymbol": few and not series.is_faint,
-        "symbolSize": 6,
+        "symbolSize": 6 if len(series.points) > 1 else 13,
         "color": colour,
         "lineStyle": {"width": 1 if series.is_faint else 2.25, "opacity": 0.55 if series.is_faint else 1},
         "emphasis": {"disabled": True},
@@ -142,13 +142,13 @@ _TIP: dict[str, Any] = {
 }
 
 
-def _frame(axes: Axes) -> dict[str, Any]:
+def _frame(axes: Axes, *, top: int = 40) -> dict[str, Any]:
     words = {"color": "var(--quiet)", "fontSize": 12}
     line = {"lineStyle": {"color": "var(--line)"}}
     return {
         "animation": False,
         "textStyle": {"fontFamily": "system-ui, sans-serif"},
-        "grid": {"left": 8, "right": 16, "top": 40, "bottom": 28, "containLabel": True},
+        "grid": {"left": 8, "right": 16, "top": top, "bottom": 28, "containLabel": True},
         "xAxis": {
             "type": "value",
             "name": axes.x,

@@ -166,23 +166,26 @@ def curves(opened: Opened) -> None:
             opened.visit.reload()
 
         choice.on_value_change(lambda event: change(event.value))
-        _threshold(opened, found[chosen])
+        place = pieces.element("div", "lehr-stack")
     with pieces.element("div", "lehr-halves"):
-        _pr(found[chosen])
-        if found[chosen].roc_curve.fpr:
-            _roc(found[chosen])
+        drawn = [draw for draw in (_pr(found[chosen]), _roc(found[chosen])) if draw is not None]
+    with place:
+        _threshold(opened, found[chosen], drawn)
 
 
-def _threshold(opened: Opened, metrics: resources_pb2.BinaryMetrics) -> None:
+Mark = Callable[[float], None]
+"""Marks the place of a threshold on a curve."""
+
+
+def _threshold(opened: Opened, metrics: resources_pb2.BinaryMetrics, marks: Sequence[Mark]) -> None:
     """What a threshold would give, read off the curve."""
     curve = metrics.precision_recall_curve
     points = sorted(zip(curve.thresholds, curve.precision, curve.recall, strict=True))
-    if not points:
-        return
-    start = _number(opened.visit.query("threshold"), 0.5)
 
     def draw(_: pieces.Redrawn) -> None:
         threshold, precision, recall = min(points, key=lambda point: abs(point[0] - slider.value))
+        for mark in marks:
+            mark(threshold)
         f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
         with pieces.element("div", "lehr-sums").props("role=status"):
             for name, value in (("threshold", threshold), ("precision", precision), ("recall", recall), ("F1", f1)):
@@ -195,8 +198,8 @@ def _threshold(opened: Opened, metrics: resources_pb2.BinaryMetrics) -> None:
         pieces.text(f"{right}, {words.counted(max(said - found, 0), 'false alarm')}.", classes="lehr-quiet")
 
     pieces.text("Threshold", classes="lehr-small lehr-quiet")
-    slider = ui.slider(min=0, max=1, step=0.01, value=start).classes("lehr-slider")
-    slider.props["aria-label"] = "Threshold"
+    slider = ui.slider(min=0, max=1, step=0.05, value=_number(opened.visit.query("threshold"), 0.5))
+    slider.classes("lehr-slider").props["aria-label"] = "Threshold"
     shown = pieces.Redrawn(draw)
     slider.on_value_change(shown.draw)
     slider.on("change", lambda: opened.visit.remember(threshold=f"{slider.value:.2f}"))
@@ -209,28 +212,42 @@ def _number(text: str, otherwise: float) -> float:
         return otherwise
 
 
-def _pr(metrics: resources_pb2.BinaryMetrics) -> None:
+def _marked(
+    heading: str, axes: charts.Axes, series: Sequence[charts.Series], thresholds: Sequence[float], label: str
+) -> Mark:
+    """A chart of one curve (the first of the series), of which a place can be marked."""
+    points = series[0].points
+
+    def marked(threshold: float) -> list[charts.Series]:
+        nearest = min(range(len(points)), key=lambda number: abs(thresholds[number] - threshold))
+        return [*series, charts.Series(name="threshold", points=[points[nearest]], colour="var(--text)")]
+
+    with pieces.card(label):
+        drawn = charts.Curves(heading, axes, marked(0.5))
+    return lambda threshold: drawn.show(marked(threshold))
+
+
+def _pr(metrics: resources_pb2.BinaryMetrics) -> Mark | None:
     curve = metrics.precision_recall_curve
-    points = sorted(zip(curve.recall, curve.precision, strict=True))
-    with pieces.card(f"Precision over recall, average precision {metrics.avg_precision:.3f}"):
-        charts.Curves(
-            "Precision over recall",
-            charts.Axes(x="recall", least=0, most=1, x_most=1),
-            [charts.Series(name="precision", points=points)],
-        )
+    ordered = sorted(zip(curve.thresholds, curve.recall, curve.precision, strict=True), reverse=True)
+    if not ordered:
+        return None
+    axes = charts.Axes(x="recall", least=0, most=1, x_most=1)
+    precision = charts.Series(name="precision", points=[(recall, value) for _, recall, value in ordered])
+    label = f"Precision over recall, average precision {metrics.avg_precision:.3f}"
+    return _marked("Precision over recall", axes, [precision], [each for each, _, _ in ordered], label)
 
 
-def _roc(metrics: resources_pb2.BinaryMetrics) -> None:
+def _roc(metrics: resources_pb2.BinaryMetrics) -> Mark | None:
     curve = metrics.roc_curve
-    points = sorted(zip(curve.fpr, curve.tpr, strict=True))
+    ordered = sorted(zip(curve.thresholds, curve.fpr, curve.tpr, strict=True), reverse=True)
+    if not ordered:
+        return None
+    axes = charts.Axes(x="false positive rate", least=0, most=1, x_most=1)
+    rates = charts.Series(name="true positive rate", points=[(fpr, tpr) for _, fpr, tpr in ordered])
     chance = charts.Series(name="chance", points=[(0, 0), (1, 1)], is_faint=True, colour="var(--faint)")
-    with pieces.card(f"ROC, area {metrics.roc_auc:.3f}"):
-        axes = charts.Axes(x="false positive rate", least=0, most=1, x_most=1)
-        charts.Curves(
-            "True positive rate over false positive rate",
-            axes,
-            [charts.Series(name="true positive rate", points=points), chance],
-        )
+    heading = "True positive rate over false positive rate"
+    return _marked(heading, axes, [rates, chance], [each for each, _, _ in ordered], f"ROC, area {metrics.roc_auc:.3f}")
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------

@@ -119,13 +119,29 @@ def _summary(opened: Opened) -> None:
     with pieces.card("What this says"):
         if metrics.status.details:
             pieces.text(metrics.status.details, classes="lehr-wrap")
-        own = opened.own_figures()
         with pieces.element("dl", "lehr-facts"):
-            for name, value in own.items():
-                if value is not None:
-                    pieces.text(name.replace("_", " "), tag="dt")
-                    is_count = float(value).is_integer() and name.startswith("num")
-                    pieces.text(f"{value:,.0f}" if is_count else f"{value:.4f}", tag="dd")
+            for name, words_of in _OWN.items():
+                figure = opened.own_figures().get(name)
+                if figure is not None:
+                    pieces.text(words_of, tag="dt")
+                    pieces.text(f"{figure:,.0f}" if name.startswith("num") else f"{figure:.4f}", tag="dd")
+
+
+_OWN = {
+    "num_items": "Items",
+    "num_boxes": "Boxes",
+    "num_dimensions": "Dimensions",
+    "num_queries": "Images that have a like",
+    "num_concepts": "Concepts",
+    "mean_average_precision": "Mean average precision",
+    "recall_at_10": "Recall at 10",
+    "map_at_r": "MAP at R",
+    "unseen_num_queries": "Images of concepts that it never saw",
+    "unseen_num_concepts": "Concepts that it never saw",
+    "unseen_recall_at_1": "Recall at 1, of concepts that it never saw",
+    "unseen_map_at_r": "MAP at R, of concepts that it never saw",
+}
+"""Of our own figures those that the summary has not."""
 
 
 PAGE = Page(

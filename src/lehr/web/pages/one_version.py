@@ -44,8 +44,8 @@ class View:
         ):
             self._head = pieces.Redrawn(lambda _: self._buttons(), classes="lehr-row")
         self._state = pieces.Redrawn(lambda _: self._status())
-        self._curves()
         self._result_place = pieces.element("div", "lehr-stack")
+        self._curves()
         await self._results()
         with pieces.card("Log"):
             self._lines = pieces.Redrawn(lambda _: self._log_lines())
