@@ -10,7 +10,7 @@ from lehr.protocol import dialect, resources_pb2
 from lehr.web.components.boxes import Corners, corners
 
 KINDS = {"": "Any kind", "image": "Pictures", "video": "Videos", "text": "Texts"}
-AMONG = {"": "Whole inputs", "annotations": "Labelled boxes and frames"}
+AMONG = {"": "Whole inputs", "annotations": "Labels and boxes one by one"}
 
 
 @dataclass(frozen=True, kw_only=True)

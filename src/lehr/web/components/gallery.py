@@ -12,7 +12,7 @@ from lehr.protocol.ids import AppRef
 
 
 class Gallery(Element, component="gallery.js"):
-    """Shows a selection of inputs; `source` is `Chosen.source()` or `Sought.source()`, `total` None where nobody counted.
+    """Shows inputs; `source` is `Chosen.source()` or `Sought.source()`, `total` None where nobody counted.
 
     `picks`: a click chooses an input instead of opening it.
     """

@@ -1,4 +1,4 @@
-"""Trying a model or a workflow: the browser sends what is dropped to the public call by itself, and draws the answer."""
+"""Trying a model or a workflow: the browser sends what is dropped to the public call, and draws the answer."""
 
 from __future__ import annotations
 

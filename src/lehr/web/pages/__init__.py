@@ -17,11 +17,13 @@ from lehr.web.pages import (
     one_input,
     one_model,
     one_version,
+    one_workflow,
     overview,
     search,
     settings,
     train,
     try_it,
+    workflows,
 )
 
 PAGES: tuple[Page, ...] = (
@@ -41,6 +43,8 @@ PAGES: tuple[Page, ...] = (
     try_it.PAGE,
     search.PAGE,
     index.PAGE,
+    workflows.PAGE,
+    one_workflow.PAGE,
     settings.PAGE,
     account.PAGE,
 )
