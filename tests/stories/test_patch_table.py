@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import count
 
 import httpx
 import pytest
-
-APP = "/v2/users/lehr/apps/patching"
-MERGE, OVERWRITE, REMOVE = "merge", "overwrite", "remove"
-ABSENT = None
-REFUSED = object()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noun:
-    """Where one kind of thing is made, changed and read."""
-
-    many: str
-    """The list's name in requests and answers."""
-    one: str
-    """The single one's name in the answer of the call that reads it."""
-    within: str = APP
-    """The path of the thing it belongs to."""
-    path: str = ""
-    """Its own path under that, where it is not the list's name."""
-    base: dict = field(default_factory=dict)
-    """What it cannot be made without."""
-    read: Callable[[dict], str] = lambda made: made["id"]
-    """The last part of the path that reads it."""
-
-    @property
-    def place(self) -> str:
-        return f"{self.within}/{self.path or self.many}"
-
+from patching import APP, MERGE, OVERWRITE, REFUSED, REMOVE, Noun, assert_within, joined
 
 BOX = {"region_info": {"bounding_box": {"top_row": 0.1, "left_col": 0.1, "bottom_row": 0.5, "right_col": 0.5}}}
 WIDER = {"region_info": {"bounding_box": {"top_row": 0.1, "left_col": 0.1, "bottom_row": 0.5, "right_col": 0.9}}}
@@ -238,7 +209,7 @@ _NUMBERS = count()
 )
 def test_patch(http, name, before, change, action, after):
     noun = NOUNS[name]
-    wanted = _joined({"id": f"patched{next(_NUMBERS)}"} if name != "key" else {}, noun.base, before)
+    wanted = joined({"id": f"patched{next(_NUMBERS)}"} if name != "key" else {}, noun.base, before)
     answer = http.post(noun.place, json={noun.many: [wanted]}).json()
     assert answer["status"]["code"] == 10000, answer["status"]
     made = answer.get(noun.one) or answer[noun.many][0]
@@ -250,41 +221,11 @@ def test_patch(http, name, before, change, action, after):
         return
     assert answer["status"]["code"] == 10000, answer["status"]
     read = http.get(f"{noun.place}/{noun.read(made)}".replace(f"{noun.path or noun.many}/../", "")).json()[noun.one]
-    _assert_within(after, read)
-    _assert_within(after, answer[noun.many][0])
+    assert_within(after, read)
+    assert_within(after, answer[noun.many][0])
     assert read["id"] == made["id"] or name == "key"  # a key's secret is shown once; its handle ever after
 
 
 def _names(noun: Noun, made: dict) -> dict:
     """What tells the server which one is meant."""
     return {name: made[name] for name in ("id", "input_id") if made.get(name) and (name == "id" or noun.base)}
-
-
-def _joined(*parts: dict) -> dict:
-    whole: dict = {}
-    for part in parts:
-        for name, value in part.items():
-            inner = whole.get(name)
-            whole[name] = _joined(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return whole
-
-
-def _assert_within(expected, actual, path="") -> None:
-    """Everything expected is there; lists have exactly the entries expected."""
-    if isinstance(expected, dict):
-        for name, value in expected.items():
-            if value == {} and path.endswith("metadata"):
-                assert not actual.get(name), f"{path}.{name} is {actual[name]}"
-            elif value is ABSENT:
-                assert name not in actual
-            else:
-                assert name in actual, f"{path}.{name} is not in {actual}"
-                _assert_within(value, actual[name], f"{path}.{name}")
-    elif isinstance(expected, list):
-        assert len(expected) == len(actual), f"{path}: {actual}"
-        for number, (one, other) in enumerate(zip(expected, actual, strict=True)):
-            _assert_within(one, other, f"{path}[{number}]")
-    elif isinstance(expected, float):
-        assert actual == pytest.approx(expected), path
-    else:
-        assert actual == expected, path
