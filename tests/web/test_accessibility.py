@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from clarifai_grpc.grpc.api import resources_pb2
 from lehr_server import wait_until
+from web_browser import serious_faults
 
 from lehr.web.pages import PAGES
 
-VALUES = {"user_id": "lehr", "app_id": "plain", "input_id": "rose", "dataset_id": "roses"}
+VALUES = {
+    "user_id": "lehr",
+    "app_id": "plain",
+    "input_id": "rose",
+    "dataset_id": "roses",
+    "model_id": "kinds",
+    "version_id": "first",
+    "evaluation_id": "none",  # what is shown of one that is not there; test_learning.py looks at a real one
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,9 @@ def filled(server, flowers):
         dataset_id="roses",
         dataset_versions=[resources_pb2.DatasetVersion(description="first")],
     )
+    model = resources_pb2.Model(id="kinds", model_type_id="visual-classifier")
+    model.model_version.id = "first"
+    ask("PostModels", app_id="plain", models=[model])
     wait_until(lambda: ask("GetInput", app_id="plain", input_id="rose").input.status.code == 30000)
     return server
 
@@ -47,12 +58,12 @@ PATHS = sorted({page.path for page in PAGES})
 def test_no_page_has_a_serious_fault(filled, open_browser, dark: bool):
     browser = open_browser(filled, dark=dark)
     browser.page.goto(filled.base + "/sign-in")
-    found = {"/sign-in": _serious(browser.page)}
+    found = {"/sign-in": serious_faults(browser.page)}
     browser.sign_in()
     for path in PATHS:
         browser.open(path.format(**VALUES))
         browser.page.wait_for_timeout(400)
-        found[path] = _serious(browser.page)
+        found[path] = serious_faults(browser.page)
         browser.shoot(f"{path.strip('/').replace('/', '-').format(**VALUES) or 'apps'}{'-dark' if dark else ''}")
     assert {path: faults for path, faults in found.items() if faults} == {}
 
@@ -66,13 +77,3 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(filled, open_browser):
         width = browser.page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, f"{path} is {width} pixels wide"
         browser.shoot(f"phone-{path.strip('/').replace('/', '-').format(**VALUES) or 'apps'}")
-
-
-def _serious(page) -> list[str]:
-    faults = Axe().run(page).response["violations"]
-    return [
-        f"{fault['id']}: {node['html'][:160]}"
-        for fault in faults
-        if fault["impact"] in ("serious", "critical")
-        for node in fault["nodes"][:3]
-    ]

@@ -56,6 +56,19 @@ class Browser:
             self.page.screenshot(path=self.shots / f"{name}.png")
 
 
+def serious_faults(page: object) -> list[str]:
+    """What axe-core finds serious or worse."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    faults = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {node['html'][:160]}"
+        for fault in faults
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"][:3]
+    ]
+
+
 def asking(server: Server) -> Ask:
     """Calls of the published client: `ask("GetApp", app_id="flowers")`."""
     channel = ClarifaiChannel.get_insecure_grpc_channel(base="127.0.0.1", port=server.port)

@@ -116,7 +116,7 @@ def scatter_options(axes: Axes, series: Sequence[Series]) -> dict[str, Any]:
         **_frame(axes),
         "xAxis": hidden,
         "yAxis": hidden,
-        "legend": _legend(series),
+        "legend": {**_legend(series), "icon": None, "itemHeight": 10},
         "tooltip": {**_TIP, "trigger": "item", "formatter": "{a}"},
         "series": [
             {
