@@ -74,6 +74,16 @@ def test_evaluations_are_found_by_type_and_dataset_and_failed_ones_only_on_reque
     assert _ids(tx, train_dataset_ids=("d",)) == []
 
 
+def test_evaluations_are_found_by_any_of_the_concepts_that_they_measure(tx) -> None:
+    for name, concept_ids in (("a", ("cat", "dog", "cat")), ("b", ("dog",)), ("c", ())):
+        evaluations.insert(tx, V1, _metrics(name), concept_ids=concept_ids)
+    assert _ids(tx, concept_ids=("cat",)) == ["a"]
+    assert _ids(tx, concept_ids=("dog", "bird")) == ["b", "a"]
+    assert _ids(tx, concept_ids=("bird",)) == []
+    assert evaluations.delete(tx, APP, ["a"]) == 1
+    assert _ids(tx, concept_ids=("cat", "dog")) == ["b"]
+
+
 @pytest.mark.parametrize("by", SORTS)
 def test_every_order_has_a_column(tx, by: str) -> None:
     low = {"macro_avg_roc_auc": 0.1, "macro_avg_f1_score": 0.1, "macro_avg_precision": 0.1}

@@ -5,6 +5,8 @@ Shapes: N held-out items, D embedding, K concepts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -23,6 +25,27 @@ def embedding_evaluation(data: Data, embeddings_ND: np.ndarray) -> EmbeddingEval
         known=found(embeddings_ND[~is_unseen_N], labels_N[~is_unseen_N]),
         unseen=found(embeddings_ND[is_unseen_N], labels_N[is_unseen_N]),
         unseen_concepts=data.unseen,
+        item_ids=data.held_out_ids,
+    )
+
+
+def evaluation_of_items(
+    positives_N: Sequence[frozenset[str]], embeddings_ND: np.ndarray, learned: frozenset[str], ids: Sequence[str] = ()
+) -> EmbeddingEvaluation:
+    """Of the embeddings of any labelled items; alike are those that carry the same concepts.
+
+    Items with a concept that is not among the `learned` ones are measured apart, as of unseen concepts.
+    """
+    numbers = {concepts: number for number, concepts in enumerate(sorted(set(positives_N), key=sorted))}
+    labels_N = np.array([numbers[concepts] for concepts in positives_N], dtype=np.int64)
+    is_unseen_N = np.array([not concepts <= learned for concepts in positives_N], dtype=bool)
+    return EmbeddingEvaluation(
+        num_items=len(embeddings_ND),
+        num_dimensions=embeddings_ND.shape[1],
+        known=found(embeddings_ND[~is_unseen_N], labels_N[~is_unseen_N]),
+        unseen=found(embeddings_ND[is_unseen_N], labels_N[is_unseen_N]),
+        unseen_concepts=tuple(sorted(frozenset().union(*positives_N) - learned)),
+        item_ids=tuple(ids),
     )
 
 

@@ -125,9 +125,15 @@ def _no_positives(order: DataOrder, items: Sequence[Item]) -> str:
     )
 
 
-def findings_of_counts(order: DataOrder, positives: Sequence[int], num_background: int) -> list[Finding]:
-    """What the numbers of positives per concept say. `positives` counts training items, in the order's order."""
-    counts = dict(zip(order.concepts, positives, strict=True))
+def findings_of_counts(
+    order: DataOrder, positives: Sequence[int], num_background: int, unseen: Sequence[str] = ()
+) -> list[Finding]:
+    """What the numbers of positives per concept say. `positives` counts training items, in the order's order.
+
+    Concepts that are `unseen` on purpose have no positive there and are not spoken of.
+    """
+    told = zip(order.concepts, positives, strict=True)
+    counts = {concept: count for concept, count in told if concept not in set(unseen)}
     none = [concept for concept, count in counts.items() if count == 0]
     few = [concept for concept, count in counts.items() if 0 < count < FEW_POSITIVES]
     findings = []

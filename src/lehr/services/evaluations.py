@@ -47,6 +47,8 @@ IS_OWN = "is_own"
 IS_KEPT_BACK = "is_kept_back"
 """In the payload: only the items that the training kept back count."""
 MAX_ORDERS = 128
+EVALUATED = ("classifier", "detector", "embedder")
+"""How the names of the model types end that can be."""
 ME = "me"
 
 
@@ -107,7 +109,7 @@ class Evaluations:
             if order.HasField(field):
                 getattr(metrics, field).CopyFrom(getattr(order, field))
         _make_way(tx, vref, metrics.id)
-        rows.insert(tx, vref, metrics)
+        rows.insert(tx, vref, metrics, concept_ids=_concepts_of(version))
         self.queue.add(tx, KIND, {"evaluation": metrics.id, **payload}, str(vref))
         return metrics
 
@@ -176,7 +178,7 @@ def keep_first(
     """
     metrics = _new(tx, vref, version)
     eval_metrics.describe(metrics, evaluation, ["Measured on the items that the training kept back."])
-    rows.insert(tx, vref, metrics, details_sha=details_sha)
+    rows.insert(tx, vref, metrics, details_sha=details_sha, concept_ids=_concepts_of(version))
     version.metrics.id = metrics.id
 
 
@@ -229,6 +231,11 @@ def _named(vref: ModelVersionRef) -> resources_pb2.Model:
     return resources_pb2.Model(id=vref.model_id, model_version=version, **owner)
 
 
+def _concepts_of(version: resources_pb2.ModelVersion) -> list[str]:
+    """What the version tells apart, by ids."""
+    return [concept.id for concept in version.output_info.data.concepts]
+
+
 def _version_meant(tx: Connection, ref: AppRef, model: resources_pb2.Model) -> ModelVersionRef:
     """The version that an order names: of a model of the app, and its newest trained one unless it says which."""
     if not model.id:
@@ -252,8 +259,10 @@ def _trained(tx: Connection, vref: ModelVersionRef) -> resources_pb2.ModelVersio
     """The version, if it is trained and of a type that can be evaluated."""
     model = found_model(tx, vref.app, vref.model_id)
     version = found_version(tx, vref.app, vref.model_id, vref.version_id)
-    if not model.model_type_id.endswith("classifier"):
-        raise InvalidModel(f"Models of type {model.model_type_id} are not evaluated on request; classifiers are.")
+    if not model.model_type_id.endswith(EVALUATED):
+        raise InvalidModel(
+            f"Models of type {model.model_type_id} are not evaluated: only classifiers, detectors and embedders are."
+        )
     if version.status.code != status_code_pb2.MODEL_TRAINED:
         raise Untrained(
             f"Version {vref.version_id!r} of model {vref.model_id!r} cannot be evaluated: its status is "

@@ -8,13 +8,14 @@ from enum import Enum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, select
+from sqlalchemy import insert as sql_insert
 from sqlalchemy import update as sql_update
 
 from lehr.errors import InvalidRequest, NotFound
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
 from lehr.store.rows import Noun, app_key, app_key_of
-from lehr.store.tables import apps, model_versions, models
+from lehr.store.tables import apps, evaluation_concepts, model_versions, models
 from lehr.store.tables import evaluations as table
 from lehr.store.versions import ModelVersionRef, key_of
 
@@ -77,6 +78,8 @@ class EvaluationFilter:
     model_type_id: str = ""
     eval_dataset_ids: tuple[str, ...] = ()
     train_dataset_ids: tuple[str, ...] = ()
+    concept_ids: tuple[str, ...] = ()
+    """Of which it measures at least one."""
     with_failed: bool = False
 
 
@@ -132,10 +135,24 @@ def _is(ref: AppRef, evaluation_id: str) -> tuple[ColumnElement[bool], ...]:
     return table.c.app_key == app_key(ref), table.c.id == evaluation_id
 
 
-def insert(tx: Connection, ref: ModelVersionRef, metrics: resources_pb2.EvalMetrics, *, details_sha: str = "") -> None:
-    """A new evaluation of the version; ids are unique within the model's app. Raises Duplicate, ModelNotFound."""
+def insert(
+    tx: Connection,
+    ref: ModelVersionRef,
+    metrics: resources_pb2.EvalMetrics,
+    *,
+    details_sha: str = "",
+    concept_ids: Sequence[str] = (),
+) -> None:
+    """A new evaluation of the version, which measures the concepts; ids are unique within the model's app.
+
+    Raises Duplicate, ModelNotFound.
+    """
     owner = {"app_key": app_key_of(tx, ref.app), "version_key": key_of(tx, ref), "details_sha": details_sha}
     _EVALUATIONS.insert(tx, [metrics], **owner)
+    if concept_ids:
+        key = tx.execute(select(table.c.key).where(*_is(ref.app, metrics.id))).scalar_one()
+        measured = [{"evaluation_key": key, "concept_id": concept_id} for concept_id in dict.fromkeys(concept_ids)]
+        tx.execute(sql_insert(evaluation_concepts), measured)
 
 
 def get(tx: Connection, ref: AppRef, evaluation_id: str) -> resources_pb2.EvalMetrics | None:
@@ -182,6 +199,10 @@ def _matches(filters: EvaluationFilter) -> list[ColumnElement[bool]]:
     ):
         if ids:
             where.append(column.in_(list(ids)))
+    if filters.concept_ids:
+        measuring = select(evaluation_concepts.c.evaluation_key)
+        mine = evaluation_concepts.c.concept_id.in_(list(filters.concept_ids))
+        where.append(table.c.key.in_(measuring.where(mine)))
     if not filters.with_failed:
         where.append(table.c.status_code.not_in(list(_FAILURES)))
     return where

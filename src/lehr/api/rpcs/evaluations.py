@@ -23,9 +23,7 @@ class EvaluationRpcs:
         self, call: Call, request: service_pb2.PostEvaluationsRequest
     ) -> service_pb2.MultiEvalMetricsResponse:
         """Puts evaluations of any models of the app into the queue."""
-        made = self.evaluations.request(
-            call.needed_app(), request.eval_metrics, is_confined=call.is_confined
-        )
+        made = self.evaluations.request(call.needed_app(), request.eval_metrics, is_confined=call.is_confined)
         return service_pb2.MultiEvalMetricsResponse(eval_metrics=made)
 
     def PostModelVersionEvaluations(

@@ -184,7 +184,7 @@ def _check_tolerance(order: DataOrder, unreadable: Mapping[str, str], num_items:
 
 def _findings(data: Data) -> list[Finding]:
     num_background = int((data.targets_NK[data.train_indices].sum(axis=1) == 0).sum())
-    findings = findings_of_counts(data.order, _counts(data), num_background) + _of_boxes(data)
+    findings = findings_of_counts(data.order, _counts(data), num_background, data.unseen) + _of_boxes(data)
     if data.unreadable:
         text = f"{len(data.unreadable)} items cannot be read and are left out: {_listed(data.unreadable)}"
         findings.insert(0, Finding(kind="unreadable", text=text, item_ids=tuple(data.unreadable)))

@@ -80,6 +80,11 @@ class Evaluation:
     rows: tuple[TestRow, ...]
 
     @property
+    def item_ids(self) -> tuple[str, ...]:
+        """Of the held-out items, in their order."""
+        return tuple(row.item_id for row in self.rows)
+
+    @property
     def thresholds(self) -> dict[str, float]:
         """Per concept the probability at which F1 is largest."""
         return {metrics.concept: metrics.best_threshold for metrics in self.concepts}

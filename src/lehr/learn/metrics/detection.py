@@ -66,6 +66,11 @@ class DetectorEvaluation:
     rows: tuple[DetectionRow, ...]
 
     @property
+    def item_ids(self) -> tuple[str, ...]:
+        """Of the held-out items, in their order."""
+        return tuple(row.item_id for row in self.rows)
+
+    @property
     def num_items(self) -> int:
         """Held-out items."""
         return len(self.rows)

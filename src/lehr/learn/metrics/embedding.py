@@ -37,6 +37,8 @@ class EmbeddingEvaluation:
     unseen: Found | None
     """All pictures of concepts that were kept out of the training; None where there are none."""
     unseen_concepts: tuple[str, ...] = ()
+    item_ids: tuple[str, ...] = ()
+    """Of the items, in their order."""
 
     @property
     def best(self) -> Found | None:
@@ -86,4 +88,5 @@ class EmbeddingEvaluation:
             known=Found(**values["known"]) if values["known"] else None,
             unseen=Found(**values["unseen"]) if values["unseen"] else None,
             unseen_concepts=tuple(values["unseen_concepts"]),
+            item_ids=tuple(values["item_ids"]),
         )
