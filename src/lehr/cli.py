@@ -82,6 +82,11 @@ def _add_templates(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    weights = commands.add_parser("weights", help="which pretrained weights are at hand, and which could be fetched")
+    weights.add_argument("name", nargs="?", help="fetch these from the hub into the folder of weights")
+    weights.add_argument("--weights", type=Path, help="the folder of weights (LEHR_WEIGHTS)")
+    weights.set_defaults(run=_weights)
+
     train = commands.add_parser("train", help="train on a folder of class folders, without a server")
     train.add_argument("--template", required=True, metavar="T", help="see `lehr templates`")
     train.add_argument("--model-type", default="visual-classifier", metavar="TYPE", help="default visual-classifier")
@@ -308,6 +313,28 @@ def _print_template(template: Template) -> None:
 
 def _limits(knob: Knob) -> tuple[tuple[str, float | None], ...]:
     return ("from", knob.minimum), ("to", knob.maximum), ("step", knob.step)
+
+
+def _weights(options: argparse.Namespace) -> int:
+    from lehr import templates
+    from lehr.learn.weights import is_published, keep, place_of
+
+    folder = _settings(options).weights
+    if options.name:
+        if folder is None:
+            raise InvalidRequest("There is no folder to keep weights in: set LEHR_WEIGHTS, or give --weights DIR.")
+        print(keep(options.name, folder))
+        return 0
+    users: dict[str, list[str]] = {}
+    for template in templates.CATALOGUE:
+        users.setdefault(template.weights, []).append(f"{template.name or 'its only one'} ({template.model_type})")
+    for name in sorted(filter(None, users)):
+        way = (
+            f"`lehr weights {name}` fetches them while online" if is_published(name) else "put the file there yourself"
+        )
+        print(f"{name}: {place_of(name, folder) or f'not here; {way}'}\n    {', '.join(users[name])}")
+    print(f"From random weights: {', '.join(users.get('', []))}")
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

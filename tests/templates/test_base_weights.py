@@ -19,6 +19,7 @@ from lehr.learn.nets.backbone import batchnorms
 from lehr.learn.nets.backbones import build_backbone
 from lehr.learn.nets.catalogue import build
 from lehr.learn.problem import Problem
+from lehr.templates import CATALOGUE
 
 RESNEXT = ("Clarifai_ResNext", "visual-classifier")
 SMALL = {"image_size": 32, "inference_crop_type": "center"}
@@ -231,3 +232,15 @@ def _result(generator: object) -> object:
             next(generator)  # type: ignore[call-overload]
         except StopIteration as end:
             return end.value
+
+
+def test_weights_are_kept_for_machines_that_are_offline(tmp_path, capsys):
+    from lehr.cli import main
+
+    assert main(["weights", "tf_efficientnet_lite0", "--weights", str(tmp_path)]) == 0
+    (tmp_path / "tf_efficientnet_lite0.safetensors").rename(tmp_path / "inception_v4.tf_in1k.safetensors")
+    assert main(["weights", "--weights", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert f"inception_v4.tf_in1k: {tmp_path}/inception_v4.tf_in1k.safetensors" in told
+    assert "tf_efficientnet_lite0: built in" in told
+    assert all(template.name in told for template in CATALOGUE if template.weights)

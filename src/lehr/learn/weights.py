@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lehr.errors import InvalidParams
@@ -72,6 +72,40 @@ def find_weights(name: str, folder: Path | None = None) -> tuple[Mapping[str, to
     return _from_hub(name, folder)
 
 
+def place_of(name: str, folder: Path | None = None) -> str | None:
+    """Where on this machine the weights named `name` are: "built in", a file, "the hub's cache"; None: nowhere."""
+    import timm
+
+    if name == BUILT_IN:
+        return "built in"
+    for suffix in (".safetensors", ".pth"):
+        if folder and (folder / f"{name}{suffix}").is_file():
+            return str(folder / f"{name}{suffix}")
+    config = timm.get_pretrained_cfg(name)
+    return "the hub's cache" if config and config.hf_hub_id and _cached(config.hf_hub_id) else None
+
+
+def is_published(name: str) -> bool:
+    """Whether the hub has weights of that name."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    return bool(config and config.hf_hub_id)
+
+
+def keep(name: str, folder: Path) -> Path:
+    """Fetches the weights named `name` from the hub into `folder`, for machines that are offline.
+
+    Raises InvalidParams when they cannot be had.
+    """
+    tensors, _ = find_weights(name, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path, partial = folder / f"{name}.safetensors", folder / f".{name}.partial"
+    save_file({key: value.contiguous() for key, value in tensors.items()}, partial)
+    partial.replace(path)
+    return path
+
+
 def built_in_tensors() -> dict[str, torch.Tensor]:
     """The built-in base's tensors under timm's names, its 1000-concept ImageNet classifier included.
 
@@ -110,10 +144,15 @@ def _from_hub(name: str, folder: Path | None) -> tuple[Mapping[str, torch.Tensor
 
 def _from_hub_cache(hub_id: str) -> Mapping[str, torch.Tensor] | None:
     """What an earlier download left on this machine."""
+    path = _cached(hub_id)
+    return load_file(path) if path else None
+
+
+def _cached(hub_id: str) -> str | None:
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(hub_id, "model.safetensors")
-    return load_file(path) if isinstance(path, str) else None
+    return path if isinstance(path, str) else None
 
 
 def _hub_answers() -> bool:

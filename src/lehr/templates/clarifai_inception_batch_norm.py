@@ -38,5 +38,6 @@ TEMPLATE = Template(
     ),
     form=NetworkForm,
     recipe=recipe,
+    weights=INCEPTION_BATCH_NORM.weights,
     aliases=("Clarifai-InceptionBatchNorm", "InceptionBatchNorm"),
 )

@@ -35,5 +35,6 @@ TEMPLATE = Template(
     ),
     form=NetworkEmbedderForm,
     recipe=recipe,
+    weights=INCEPTION_BATCH_NORM.weights,
     aliases=("Clarifai-InceptionBatchNorm", "InceptionBatchNorm"),
 )

@@ -38,5 +38,6 @@ TEMPLATE = Template(
     ),
     form=NetworkForm,
     recipe=recipe,
+    weights=INCEPTION_RESNET_V2.weights,
     aliases=("Clarifai-InceptionResnetV2", "InceptionResnetV2", "Clarifai_InceptionResNetV2"),
 )

@@ -80,5 +80,6 @@ TEMPLATE = Template(
     ),
     form=TransferForm,
     recipe=recipe,
+    weights=INCEPTION_BATCH_NORM.weights,
     aliases=("InceptionTransferEmbedNorm", "classification_inception_general_v1_3_transfer_embednorm"),
 )

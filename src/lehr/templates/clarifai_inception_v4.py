@@ -41,5 +41,6 @@ TEMPLATE = Template(
     ),
     form=DetectorForm,
     recipe=recipe,
+    weights=INCEPTION_V4.weights,
     aliases=("Clarifai-InceptionV4", "InceptionV4"),
 )

@@ -35,5 +35,6 @@ TEMPLATE = Template(
     ),
     form=NetworkAngularForm,
     recipe=recipe,
+    weights=RESNET_101.weights,
     aliases=("Clarifai-ResNet-AngularMargin", "ResNet_AngularMargin"),
 )

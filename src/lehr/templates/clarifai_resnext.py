@@ -38,5 +38,6 @@ TEMPLATE = Template(
     ),
     form=NetworkForm,
     recipe=recipe,
+    weights=RESNEXT.weights,
     aliases=("Clarifai-ResNext", "ResNext", "Clarifai_ResNeXt"),
 )

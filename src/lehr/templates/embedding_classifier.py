@@ -143,6 +143,7 @@ TEMPLATE = Template(
     ),
     form=EmbeddingClassifierForm,
     recipe=recipe,
+    weights="tf_efficientnet_lite0",
     aliases=("embedding-classifier",),
     needs_name=False,
     follows_base=True,

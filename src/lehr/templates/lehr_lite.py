@@ -100,6 +100,7 @@ TEMPLATE = Template(
     ),
     form=LiteForm,
     recipe=recipe,
+    weights=BASE,
     aliases=("Lite",),
     is_recommended=True,
 )

@@ -55,6 +55,7 @@ TEMPLATE = Template(
     ),
     form=LiteDetectorForm,
     recipe=recipe,
+    weights=LITE.weights,
     aliases=("Lite",),
     is_recommended=True,
 )

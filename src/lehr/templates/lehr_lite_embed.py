@@ -56,6 +56,7 @@ TEMPLATE = Template(
     ),
     form=LiteEmbedderForm,
     recipe=recipe,
+    weights=LITE.weights,
     aliases=("Lite",),
     is_recommended=True,
 )

@@ -35,6 +35,8 @@ class Template:
     form: type[Form]
     recipe: Callable[[Any, Problem], Recipe]
     """(form, problem) -> recipe; imports torch only when called."""
+    weights: str = ""
+    """Name of the pretrained weights that it starts from where they can be had; "": it starts from random ones."""
     aliases: tuple[str, ...] = ()
     """Other spellings that clients have used."""
     is_recommended: bool = False
