@@ -136,7 +136,7 @@ def kind_of(shelf: Shelf) -> str:
     graph = shelf.view.graph
     if graph is None:
         return "exact"
-    return f"graph over {graph.num_rows:,} with {graph.expansion} candidates, recall {graph.recall:.4f} when built"
+    return f"graph over {graph.num_rows:,} with {graph.steps[0].expansion} candidates, recall {graph.recall:.4f} when built"
 
 
 def contestants(bench: Bench, shelf: Shelf, threads: int) -> Iterator[tuple[str, Find]]:

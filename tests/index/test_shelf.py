@@ -47,6 +47,7 @@ class Store:
 def small_exact(monkeypatch):
     """The graph is used for what would else be far too little."""
     monkeypatch.setattr(shelves, "EXACT_VALUES", 2000 * DIM)
+    monkeypatch.setattr(graphs, "ROWS_PER_CANDIDATE", 8)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,16 @@ def test_the_graph_finds_what_exact_search_finds_and_says_how_much_of_it(shelf, 
     assert 0 < shelf.view.num_rows - shelf.view.graph.num_rows < shelves.TAIL_ROWS + 1
     assert recall(shelf.view, vectors[::100] + 0.05 * gathered(NUM // 100, seed=1), None) >= 0.99
     assert recall(shelf.view, gathered(200, seed=1), None) >= 0.98, "of what is unlike all that is there"
+
+
+@pytest.mark.parametrize("count", [10, 50, 300])
+def test_more_neighbours_are_found_as_surely_as_ten(shelf, vectors, count):
+    queries = np.concatenate([gathered(40, seed=1), vectors[::250]])
+    assert recall(shelf.view, queries, None, k=count) >= 0.985
+    assert all(step.recall >= 0.99 for step in shelf.view.graph.steps)
+    beyond = shelf.view.graph.steps[-1].count + 1
+    assert shelf.view.graph.nearest(vectors[0], beyond) is None
+    assert recall(shelf.view, queries[:3], None, k=beyond) == 1.0
 
 
 def test_cosines_are_exact_and_in_order(shelf, vectors):
@@ -192,6 +203,16 @@ def test_regions_and_wholes_are_apart(tmp_path, vectors):
     assert list(view.chosen(INPUT, None)) == list(range(60))
     assert list(view.chosen(ANNOTATION, None)) == list(range(60, 100))
     assert list(view.chosen(INPUT, np.array([30, 990]))) == [2]
+    shelf.close()
+
+
+def test_keys_that_have_no_vector_choose_nothing(tmp_path, vectors):
+    store = Store(vectors[:100])
+    shelf = Shelf(tmp_path, DIM)
+    view = shelf.catch_up(store.last, store.read)
+    assert list(view.chosen(INPUT, np.array([1001, 1000, 30, 31, -5, 0, 10**12, 10]))) == [0, 2, 99]
+    assert not len(view.chosen(INPUT, np.array([], np.int64)))
+    assert not len(view.search(vectors[0], 5, view.chosen(INPUT, np.array([7]))).rows)
     shelf.close()
 
 

@@ -54,7 +54,7 @@ def nearest_to(
     cosines_N = _cosines(query_D, vectors_ND, among)
     rows_N = np.arange(len(vectors_ND)) if among is None else among
     if len(rows_N) > k:
-        picked = np.argpartition(cosines_N, len(rows_N) - k)[len(rows_N) - k :]
+        picked = cosines_N.argpartition(len(rows_N) - k)[len(rows_N) - k :]
         rows_N, cosines_N = rows_N[picked], cosines_N[picked]
     order = np.lexsort((rows_N, -cosines_N))
     return rows_N[order], cosines_N[order]
@@ -67,8 +67,11 @@ def _cosines(query_D: np.ndarray, vectors_ND: np.ndarray, among: np.ndarray | No
     if GATHERED * len(among) > len(vectors_ND):
         return np.asarray(vectors_ND @ query_D)[among]
     step = max(1, BLOCK_VALUES // len(query_D))
-    parts = [vectors_ND[among[start : start + step]] @ query_D for start in range(0, len(among), step)]
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if len(among) <= step:
+        return np.asarray(vectors_ND.take(among, axis=0) @ query_D)
+    return np.concatenate(
+        [vectors_ND.take(among[at : at + step], axis=0) @ query_D for at in range(0, len(among), step)]
+    )
 
 
 def _blocks(

@@ -13,9 +13,9 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +24,37 @@ import numpy as np
 from lehr.index.exact import nearest
 from lehr.index.pages import replace_file
 
-__all__ = ["Graph", "open_graph", "write_graph"]
+__all__ = ["Graph", "Step", "open_graph", "write_graph"]
 
 CONNECTIVITY = 16
 EXPANSION_ADD = 128
-EXPANSIONS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+COUNTS = (10, 32, 100, 320, 1000)
+"""How many neighbours may be asked for: each is measured, for what is enough for ten is too little for a hundred."""
+EXPANSIONS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Candidates that a search keeps; the first that reaches GOAL is taken."""
+ROWS_PER_CANDIDATE = 32
+"""Comparing so many rows in passing takes as long as one candidate: with more candidates exact search is faster."""
 GOAL = 0.99
+"""With less recall than this a graph is not used: exact search is slower, and right."""
 MARGIN = 0.003
 """What is measured on a sample must be this much better."""
 SAMPLE = 128
 """Queries of each kind."""
-NEIGHBOURS = 10
 HANDLES = 4
 BLOCK = 1000
-LEAST_USEFUL = 0.97
-"""With less recall than this a graph is not used at all: exact search is slower, and right."""
 SHEET = "graph.json"
 _LOWEST_PRIORITY = 15
+_Kinds = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Queries of one kind, and their true neighbours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """With `expansion` candidates, `recall` of the `count` nearest are found."""
+
+    count: int
+    expansion: int
+    recall: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +62,24 @@ class Graph:
     """An open graph over rows 0 to `num_rows`."""
 
     num_rows: int
-    recall: float
-    """Share of the ten nearest that it finds, measured against exact search when it was built."""
-    expansion: int
+    steps: tuple[Step, ...]
+    """What was measured, for more neighbours each."""
     handles: queue.LifoQueue[Any]
     """The same file opened several times: one search at a time each."""
 
-    def nearest(self, query_D: np.ndarray, count: int) -> np.ndarray:
-        """Rows of about the `count` nearest, the nearest first."""
+    @property
+    def recall(self) -> float:
+        """Share of the nearest that it finds, measured against exact search when it was built: the least of any step."""
+        return min(step.recall for step in self.steps)
+
+    def nearest(self, query_D: np.ndarray, count: int) -> np.ndarray | None:
+        """Rows of the `count` nearest, the nearest first; None where it does not find enough of so many."""
+        step = next((step for step in self.steps if step.count >= count), None)
+        if step is None:
+            return None
         handle = self.handles.get()
         try:
-            handle.expansion_search = max(self.expansion, count)
+            handle.expansion_search = step.expansion
             return np.asarray(handle.search(query_D.astype(np.float16), count, threads=1).keys, np.int64)
         finally:
             self.handles.put(handle)
@@ -73,17 +93,16 @@ def open_graph(folder: Path) -> Graph | None:
 
     try:
         sheet = json.loads((folder / SHEET).read_text())
+        steps = tuple(Step(**step) for step in sheet["steps"])
         handles: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(HANDLES):
             handle = Index.restore(folder / sheet["file"], view=True, enable_key_lookups=False)
             if handle is None or len(handle) != sheet["num_rows"]:
                 return None
             handles.put(handle)
-    except (OSError, ValueError, KeyError, RuntimeError):
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError):
         return None
-    if sheet["recall"] < LEAST_USEFUL:
-        return None
-    return Graph(num_rows=sheet["num_rows"], recall=sheet["recall"], expansion=sheet["expansion"], handles=handles)
+    return Graph(num_rows=sheet["num_rows"], steps=steps, handles=handles) if steps else None
 
 
 def write_graph(
@@ -102,10 +121,10 @@ def write_graph(
             return False
         rows = np.arange(start, min(start + BLOCK, len(vectors_ND)))
         index.add(rows, vectors_ND[rows[0] : rows[-1] + 1].astype(np.float16), threads=threads)
-    expansion, recall = _tuned(index, vectors_ND)
+    steps = list(_steps(index, vectors_ND))
     name = f"graph-{len(vectors_ND)}.usearch"
     _save(index, folder / name)
-    sheet = {"file": name, "num_rows": len(vectors_ND), "recall": recall, "expansion": expansion}
+    sheet = {"file": name, "num_rows": len(vectors_ND), "steps": [asdict(step) for step in steps]}
     replace_file(folder / SHEET, json.dumps(sheet).encode())
     for old in folder.glob("graph-*.usearch"):
         if old.name != name:
@@ -134,16 +153,30 @@ def _save(index: Any, path: Path) -> None:
     beside.rename(path)
 
 
-def _tuned(index: Any, vectors_ND: np.ndarray) -> tuple[int, float]:
-    """The fewest candidates with which the goal is reached for every kind of query, and the least recall with them."""
-    kinds = [(queries, nearest(vectors_ND, queries, NEIGHBOURS).rows_QK) for queries in _queries(vectors_ND)]
-    expansion, recall = EXPANSIONS[0], 0.0
-    for expansion in EXPANSIONS:
+def _steps(index: Any, vectors_ND: np.ndarray) -> Iterator[Step]:
+    """For more and more neighbours the fewest candidates that reach the goal, as long as any do."""
+    counts = [count for count in COUNTS if count <= len(vectors_ND)]
+    kinds = [(queries, nearest(vectors_ND, queries, counts[-1]).rows_QK) for queries in _queries(vectors_ND)]
+    most = max(EXPANSIONS[0], len(vectors_ND) // ROWS_PER_CANDIDATE)
+    allowed = [expansion for expansion in EXPANSIONS if expansion <= most]
+    for count in counts:
+        step = _first_enough(index, kinds, count, allowed)
+        if step is None:
+            return
+        yield step
+        allowed = [expansion for expansion in allowed if expansion >= step.expansion]
+
+
+def _first_enough(index: Any, kinds: _Kinds, count: int, expansions: Sequence[int]) -> Step | None:
+    """By the kind of query that is answered worst."""
+    for expansion in expansions:
+        if expansion < count:
+            continue
         index.expansion_search = expansion
-        recall = min(_recall(index, queries, truth) for queries, truth in kinds)
-        if recall >= GOAL + MARGIN:
-            break
-    return expansion, recall
+        recall = min(_recall(index, queries, truth[:, :count]) for queries, truth in kinds)
+        if recall >= GOAL + MARGIN or (expansion == expansions[-1] and recall >= GOAL):
+            return Step(count=count, expansion=expansion, recall=recall)
+    return None
 
 
 def _queries(vectors_ND: np.ndarray) -> Iterator[np.ndarray]:
@@ -167,6 +200,7 @@ def _unit(vectors_ND: np.ndarray) -> np.ndarray:
 
 def _recall(index: Any, queries_QD: np.ndarray, truth_QK: np.ndarray) -> float:
     """Share of the true neighbours that are found."""
-    found = index.search(queries_QD.astype(np.float16), NEIGHBOURS, threads=1).keys
-    shares = [len(set(map(int, one)) & set(truth.tolist())) for one, truth in zip(found, truth_QK, strict=True)]
-    return float(np.mean(shares)) / NEIGHBOURS
+    count = truth_QK.shape[1]
+    found = index.search(queries_QD.astype(np.float16), count, threads=1).keys
+    shares = [len(set(one.tolist()) & set(truth.tolist())) for one, truth in zip(found, truth_QK, strict=True)]
+    return float(np.mean(shares)) / count

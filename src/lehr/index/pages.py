@@ -98,7 +98,8 @@ def _locked(folder: Path) -> int | None:
 
 
 def _mapped(path: Path, kind: type, shape: tuple[int, int]) -> np.ndarray:
-    return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.zeros(shape, kind)
+    """A plain array over the file: numpy's own class for it makes every look-up slower."""
+    return np.asarray(np.memmap(path, kind, "r", shape=shape)) if shape[0] else np.zeros(shape, kind)
 
 
 def _put(path: Path, offset: int, values: np.ndarray) -> None:

@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 EXACT_VALUES = 4 << 20
 """Up to so many numbers (rows x dimensions) are compared one by one: about 0.4 ms, as long as a graph takes."""
-MOST_FROM_GRAPH = 2048
-"""More than this the graph is not asked for at once: exact search is no slower then."""
 TAIL_ROWS = 1024
 """Rows that are kept in memory before they go to the files."""
 GROWTH = 20
@@ -91,8 +89,8 @@ class View:
             or int(keys.max()) > MOST_APART * (1000 + len(keys))
         ):
             return None
-        rows = np.full(int(keys.max()) + 1, -1, np.int32)
-        rows[keys] = np.arange(len(keys), dtype=np.int32)  # of an input that was embedded twice: the later
+        rows = np.full(int(keys.max()) + 2, -1, np.int64)  # 0 is no key, and after the last there is a place for none
+        rows[keys] = np.arange(len(keys))  # of an input that was embedded twice: the later
         return rows
 
     @cached_property
@@ -101,7 +99,10 @@ class View:
         return bool((self.keys_N4[:, FRAME] >= 0).any())
 
     def chosen(self, column: int, among: np.ndarray | None) -> np.ndarray | None:
-        """Rows of whole inputs (`column` INPUT) or of regions (ANNOTATION), of those with these keys; None: all."""
+        """Rows of whole inputs (`column` INPUT) or of regions (ANNOTATION), of those with these keys; None: all.
+
+        They ascend; an input that `among` names twice may be there twice.
+        """
         wholes = column == INPUT
         if wholes and self.only_wholes:
             if among is None and not self.dead:
@@ -115,8 +116,11 @@ class View:
 
     @staticmethod
     def _looked_up(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
-        found = rows[among[(among >= 0) & (among < len(rows))]]
-        return np.unique(found[found >= 0]).astype(np.int64)
+        if not len(among):
+            return among
+        found = rows.take(among, mode="clip")  # beyond either end: the first place or the last, which have no row
+        found.sort()
+        return found[int(found.searchsorted(0)) :]
 
     def _without_dead(self, rows: np.ndarray) -> np.ndarray:
         return rows[~np.isin(rows, list(self.dead))] if self.dead else rows
@@ -130,13 +134,14 @@ class View:
 
     def _exact(self, query_D: np.ndarray, count: int, chosen: np.ndarray | None) -> Ranked:
         split = len(self.paged_ND)
+        if not len(self.tail_ND):
+            rows, cosines = nearest_to(query_D, self.paged_ND, count, among=chosen)
+            return Ranked(rows=rows, cosines=cosines)
         paged = tail = None
         if chosen is not None:
             paged, tail = np.split(chosen, [int(np.searchsorted(chosen, split))])
             tail = tail - split
         first = nearest_to(query_D, self.paged_ND, count, among=paged)
-        if not len(self.tail_ND):
-            return Ranked(rows=first[0], cosines=first[1])
         second = nearest_to(query_D, self.tail_ND, count, among=tail)
         if not split:
             return Ranked(rows=second[0], cosines=second[1])
@@ -151,11 +156,12 @@ class View:
             mask = np.zeros(self.num_rows, bool)
             mask[chosen] = True
             asked = int(1.5 * count * self.num_rows / max(1, len(chosen))) + count
-        while asked <= MOST_FROM_GRAPH:
-            rows = self.graph.nearest(query_D, asked)
+        while (rows := self.graph.nearest(query_D, asked)) is not None:
             kept = rows if mask is None else rows[mask[rows]]
             if len(kept) >= count:
-                cosines = np.asarray(self.paged_ND[kept], np.float32) @ query_D
+                cosines = self.paged_ND.take(kept, axis=0) @ query_D
+                if not len(newer.rows):
+                    return _best(kept, cosines, count)
                 return _best(np.concatenate([kept, newer.rows]), np.concatenate([cosines, newer.cosines]), count)
             asked *= 2
         return None
