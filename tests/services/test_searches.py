@@ -211,7 +211,7 @@ WRONG = {
     ),
     "needs two corners": search(filters=[{"input": {"data": {"geo": {"geo_box": [{"geo_point": {}}]}}}}]),
     "neither": search(filters=[{"annotation": {"data": {"concepts": [{"value": 1}]}}}]),
-    "clusters cannot be filtered by": search(filters=[{"annotation": {"data": {"clusters": [{"id": "c"}]}}}]),
+    "embeddings cannot be filtered by": search(filters=[{"annotation": {"data": {"embeddings": [{"vector": [1]}]}}}]),
 }
 
 

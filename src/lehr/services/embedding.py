@@ -86,8 +86,8 @@ class Embedding:
             return
         pixels = self.decoders.decode(data).pixels  # a region may be a small part: cut from the full size
         for key, note in subject.annotations:
-            for box in boxes_of(note.data.regions):
-                yield Sight(pixels=cut(pixels, box), annotation_key=key)
+            for part in cuts(pixels, boxes_of(note.data.regions)):
+                yield Sight(pixels=part, annotation_key=key)
 
     def _of_video(self, subject: Subject) -> Settled:
         """Embedded as it is decoded: a video's frames may be too many to be kept."""
@@ -107,7 +107,7 @@ class Embedding:
         info = frame.frame_info
         pixels = self.decoders.frame(data, info.time, number=info.number).pixels
         boxes = boxes_of(frame.data.regions)
-        return [Sight(pixels=cut(pixels, box), annotation_key=key, frame_ms=info.time) for box in boxes]
+        return [Sight(pixels=part, annotation_key=key, frame_ms=info.time) for part in cuts(pixels, boxes)]
 
     def _vectors(self, subject: Subject, sights: Sequence[Sight]) -> list[Vector]:
         vectors: list[Vector] = []
@@ -183,13 +183,26 @@ def _box_of(info: resources_pb2.RegionInfo) -> tuple[float, float, float, float]
         found = (min(tops), min(lefts), max(tops), max(lefts))
     else:
         return None
-    return found if found[0] < found[2] and found[1] < found[3] else None
+    has_extent = found[0] < found[2] and found[1] < found[3]
+    return found if has_extent and all(map(math.isfinite, found)) else None
+
+
+def cuts(pixels: np.ndarray, boxes: Iterable[tuple[float, float, float, float]]) -> Iterator[np.ndarray]:
+    """The boxes of a picture, each uint8 [H, W, 3].
+
+    Copied, so that a few small ones do not hold all of the picture, until the copies are as large as it is.
+    """
+    room = pixels.nbytes
+    for box in boxes:
+        part = cut(pixels, box)
+        room -= part.nbytes
+        yield part.copy() if room >= 0 else part
 
 
 def cut(pixels: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-    """The box of a picture, uint8 [H, W, 3]: every pixel that it touches, at least one."""
+    """The box within a picture, uint8 [H, W, 3], not copied: every pixel that it touches, at least one."""
     height, width = pixels.shape[:2]
     top, left = (min(int(part * size), size - 1) for part, size in ((box[0], height), (box[1], width)))
     bottom = min(height, max(top + 1, math.ceil(box[2] * height)))
     right = min(width, max(left + 1, math.ceil(box[3] * width)))
-    return np.ascontiguousarray(pixels[max(0, top) : bottom, max(0, left) : right])
+    return pixels[max(0, top) : bottom, max(0, left) : right]

@@ -21,7 +21,7 @@ from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.services.embedding import boxes_of, cut
 from lehr.services.filters import Filters
-from lehr.services.neighbours import Neighbours, Picture, unit
+from lehr.services.neighbours import Neighbours, unit
 from lehr.serving.fetch import Fetcher
 from lehr.store import finding
 from lehr.store import inputs as input_rows
@@ -54,7 +54,7 @@ class Example:
     """One thing to be like, or unlike."""
 
     sign: int
-    picture: Picture | None = None
+    picture: bytes | None = None
     vector: np.ndarray | None = None
 
 
@@ -81,10 +81,10 @@ class Ranks:
         boxes = boxes_of(data.regions)
         if data.HasField("image"):
             picture = self._picture(data.image, where)
-            yield from (Example(sign=sign, picture=each) for each in self._crops(picture, boxes))
+            yield from self._looks(ref, picture, boxes, sign)
         elif wanted.input_id and boxes:
             picture = self._stored(ref, wanted.input_id, where)
-            yield from (Example(sign=sign, picture=each) for each in self._crops(picture, boxes))
+            yield from self._looks(ref, picture, boxes, sign)
         elif wanted.input_id:
             yield Example(sign=sign, vector=self._of_input(ref, wanted.input_id, wanted.id, where))
         for concept in data.concepts:
@@ -109,11 +109,19 @@ class Ranks:
             raise InvalidSearch(f"{where}: there is no input {input_id!r} with a picture in app {ref.app_id!r}.")
         return self.blobs.read(stored.content_sha)
 
-    def _crops(self, picture: bytes, boxes: Sequence[tuple[float, float, float, float]]) -> list[Picture]:
+    def _looks(
+        self, ref: AppRef, picture: bytes, boxes: Sequence[tuple[float, float, float, float]], sign: int
+    ) -> Iterator[Example]:
+        """The picture, or its crops: these are embedded at once, so that one picture in full size is held at a time."""
         if not boxes:
-            return [picture]
-        pixels = self.neighbours.decoders.decode(picture).pixels
-        return [cut(pixels, box) for box in boxes]
+            yield Example(sign=sign, picture=picture)
+            return
+        try:
+            pixels = self.neighbours.decoders.decode(picture).pixels
+        except UndecodableImage as error:
+            raise _unreadable(error) from error
+        vectors = self.neighbours.embed(ref, [cut(pixels, box) for box in boxes])
+        yield from (Example(sign=sign, vector=vector) for vector in vectors)
 
     def _vectors(self, ref: AppRef, examples: Sequence[Example]) -> np.ndarray:
         """One row for each example, turned round where unlikeness is asked for."""
@@ -121,7 +129,7 @@ class Ranks:
         try:
             embedded = iter(self.neighbours.embed(ref, pictures) if pictures else ())
         except UndecodableImage as error:
-            raise UndecodableImage(f"The picture to rank by cannot be read: {error.details}") from error
+            raise _unreadable(error) from error
         vectors = [next(embedded) if one.vector is None else one.vector for one in examples]
         lengths = sorted({len(vector) for vector in vectors})
         if len(lengths) > 1:
@@ -165,6 +173,10 @@ class Ranks:
                 "nothing is known of how it looks. Label an input with it, or rank by a picture."
             )
         return cast(np.ndarray, unit(np.mean(np.stack(vectors), axis=0)[None])[0])
+
+
+def _unreadable(error: UndecodableImage) -> UndecodableImage:
+    return UndecodableImage(f"The picture to rank by cannot be read: {error.details}")
 
 
 def _labelled(tx: Connection, ref: AppRef, concept: resources_pb2.Concept, where: str) -> list[tuple[int, int]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
+from lehr.errors import InvalidPrediction
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import new_id
 from lehr.services.operators import Crop, Item
@@ -17,6 +19,8 @@ GIVEN = ("concepts", "regions", "embeddings")
 """What a client may send beside the picture."""
 Synonyms = Callable[[str], Mapping[str, tuple[resources_pb2.Concept, ...]]]
 _QUALITY = 95
+MAX_REGIONS = 1000
+"""That a client may send beside one picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,11 @@ class Picture:
         return self._sizes[shorter_side]
 
     @property
+    def num_bytes(self) -> int:
+        """Of all sizes that are held."""
+        return sum(pixels.nbytes for pixels in self._sizes.values())
+
+    @property
     def pixels(self) -> np.ndarray:
         """In full size."""
         return self.at(None)
@@ -47,7 +56,17 @@ class Picture:
 
 
 def given_item(data: resources_pb2.Data) -> Item:
-    """What a client said of its picture, without the picture; its regions get ids where they have none."""
+    """What a client said of its picture, without the picture; its regions get ids where they have none.
+
+    Raises InvalidPrediction for more regions than are looked at, or a position that is no number.
+    """
+    if len(data.regions) > MAX_REGIONS:
+        raise InvalidPrediction(
+            f"A picture comes with at most {MAX_REGIONS} regions; this one has {len(data.regions)}."
+        )
+    for number, region in enumerate(data.regions):
+        if not all(map(math.isfinite, _positions(region))):
+            raise InvalidPrediction(f"data.regions[{number}]: a position is no number; positions run from 0 to 1.")
     kept = resources_pb2.Data()
     for name in GIVEN:
         getattr(kept, name).extend(getattr(data, name))
@@ -56,6 +75,16 @@ def given_item(data: resources_pb2.Data) -> Item:
         for picture in (region.data.image, region.data.video):
             picture.ClearField("base64")
     return Item(data=kept)
+
+
+def _positions(region: resources_pb2.Region) -> Iterator[float]:
+    """Every number of where it is, and where the regions inside it are."""
+    info, box = region.region_info, region.region_info.bounding_box
+    yield from (box.top_row, box.left_col, box.bottom_row, box.right_col)
+    for point in (*info.polygon.points, info.point):
+        yield from (point.row, point.col)
+    for inner in region.data.regions:
+        yield from _positions(inner)
 
 
 def merged(items: Sequence[Item]) -> Item:

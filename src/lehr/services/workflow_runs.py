@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
+from threading import BoundedSemaphore
 
 import numpy as np
 from sqlalchemy import Connection
@@ -38,6 +39,15 @@ MAX_INPUTS = 128
 WRITER = "annotation-writer"
 Outcome = list[resources_pb2.Data] | LehrError
 """What each node gave for one input, or why there is nothing."""
+Seen = Picture | LehrError | None
+"""A picture, what is wrong with it, or None for a video."""
+AT_ONCE = 4
+"""Pictures in full size that are decoded together."""
+GROUP_BYTES = 128 * 2**20
+"""Of pixels: a picture more than that, and the nodes run."""
+FULL_SIZE_RUNS = 3
+"""That hold pictures in full size at the same time; the next ones wait."""
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +57,17 @@ class WorkflowRuns:
     db: Database
     nodes: NodeStages
     writing: AnnotationWriting
+    _places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(FULL_SIZE_RUNS))
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Room for pictures in full size. Raises Busy when there is none for long."""
+        if not self._places.acquire(timeout=PATIENCE_SECONDS):
+            raise Busy("Too many workflows look at pictures in full size right now. Try again in a moment.")
+        try:
+            yield
+        finally:
+            self._places.release()
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -157,19 +178,35 @@ class _Run:
     sample_ms: int
 
     def outcomes(self, inputs: Sequence[resources_pb2.Input]) -> list[Outcome]:
-        """Images all together, videos one by one, in the order of the inputs."""
-        seen = list(self.runs.nodes.predict.threads.map(self._seen, inputs))
-        told = iter(self._through([one for one in seen if isinstance(one, Picture)]))
+        """Images together, as many as fit into memory, videos one by one, in the order of the inputs. Raises Busy."""
         deadline = time.monotonic() + self.runs.nodes.predict.video_seconds
+        with self.runs.place() if None in self._sizes else nullcontext():
+            return [outcome for group in self._groups(inputs) for outcome in self._of_group(group, deadline)]
+
+    def _groups(self, inputs: Sequence[resources_pb2.Input]) -> Iterator[list[tuple[resources_pb2.Input, Seen]]]:
+        """Inputs that are held at once: a few pictures in full size may be a gigabyte."""
+        group: list[tuple[resources_pb2.Input, Seen]] = []
+        step = AT_ONCE if None in self._sizes else MAX_INPUTS
+        for start in range(0, len(inputs), step):
+            some = inputs[start : start + step]
+            group += zip(some, self.runs.nodes.predict.threads.map(self._seen, some), strict=True)
+            if sum(one.num_bytes for _, one in group if isinstance(one, Picture)) > GROUP_BYTES:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _of_group(self, group: Sequence[tuple[resources_pb2.Input, Seen]], deadline: float) -> list[Outcome]:
+        told = iter(self._through([one for _, one in group if isinstance(one, Picture)]))
         found: list[Outcome] = []
-        for item, one in zip(inputs, seen, strict=True):
+        for item, one in group:
             if one is None:
                 found.append(self._film(item, deadline))
             else:
                 found.append([shown(node) for node in next(told)] if isinstance(one, Picture) else one)
         return found
 
-    def _seen(self, item: resources_pb2.Input) -> Picture | LehrError | None:
+    def _seen(self, item: resources_pb2.Input) -> Seen:
         """A picture, decoded in every size that a node looks at; None for a video."""
         pictures = self.runs.pictures
         try:

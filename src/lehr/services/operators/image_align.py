@@ -8,11 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from lehr.errors import InvalidPrediction
 from lehr.protocol import resources_pb2
 from lehr.services.operators.item import Crop, Item, Scene, bare, boxed
 from lehr.services.operators.operator import Operator, Parameter, Settings
 
 Points = Sequence[resources_pb2.Point]
+MAX_BYTES = 2**29
+"""Of the pixels cut out of one picture."""
 
 
 def key_points(region: resources_pb2.Region) -> Points:
@@ -26,7 +29,8 @@ def key_points(region: resources_pb2.Region) -> Points:
 def turned(pixels: np.ndarray, points: Points, margin: float) -> np.ndarray | None:
     """uint8 [S, S, 3]: the square around the points, turned so that the first two lie level, the first one left.
 
-    None where the first two are one point. S is as many pixels as the square has in the picture, at least 1.
+    None where the first two are one point. S is as many pixels as the square has in the picture, at least 1, and no
+    more than make a square as large as the picture.
     """
     height, width = pixels.shape[:2]
     xy = np.array([(point.col * width, point.row * height) for point in points])
@@ -41,7 +45,7 @@ def turned(pixels: np.ndarray, points: Points, margin: float) -> np.ndarray | No
     corner = (low + high) / 2 - side / 2
     start = xy[0] + corner @ np.array([[cosine, sine], [-sine, cosine]])
     inverse = (cosine, -sine, start[0], sine, cosine, start[1])
-    side_px = min(side, max(height, width))
+    side_px = max(1, min(side, math.isqrt(height * width)))
     scale = side / side_px
     matrix = tuple(value * (scale if index % 3 != 2 else 1) for index, value in enumerate(inverse))
     image = Image.fromarray(pixels).transform(
@@ -51,13 +55,16 @@ def turned(pixels: np.ndarray, points: Points, margin: float) -> np.ndarray | No
 
 
 def run(item: Item, scene: Scene, settings: Settings) -> Item:
-    """Regions with their turned pixels; one without two key points is left out."""
-    regions, crops = [], {}
+    """Regions with their turned pixels; one without two key points is left out. Raises InvalidPrediction."""
+    regions, crops, num_bytes = [], {}, 0
     for region in item.data.regions:
         points = key_points(region)
         pixels = turned(scene.pixels, points, settings.values["margin"]) if len(points) >= 2 else None
         if pixels is None:
             continue
+        num_bytes += pixels.nbytes
+        if num_bytes > MAX_BYTES:
+            raise InvalidPrediction(f"Regions turned level take more than {MAX_BYTES:,} bytes; send fewer at a time.")
         rows, columns = [point.row for point in points], [point.col for point in points]
         window = boxed(region) or (min(rows), min(columns), max(rows), max(columns))
         regions.append(bare(region))

@@ -60,14 +60,17 @@ def boxed(region: resources_pb2.Region) -> Window | None:
 
 
 def cut(pixels: np.ndarray, window: Window) -> Crop | None:
-    """The part of a picture within the window, as far as it reaches; None where not a pixel of it is in the picture."""
+    """The part of a picture within the window, as far as it reaches; None where not a pixel of it is in the picture.
+
+    The pixels are those of the picture, not copied: a thousand large regions take no more memory than it does.
+    """
     height, width = pixels.shape[:2]
     top, left = max(0, round(window[0] * height)), max(0, round(window[1] * width))
     bottom, right = min(height, round(window[2] * height)), min(width, round(window[3] * width))
     if top >= bottom or left >= right:
         return None
     kept = (top / height, left / width, bottom / height, right / width)
-    return Crop(pixels=np.ascontiguousarray(pixels[top:bottom, left:right]), window=kept)
+    return Crop(pixels=pixels[top:bottom, left:right], window=kept)
 
 
 def bare(region: resources_pb2.Region) -> resources_pb2.Region:
