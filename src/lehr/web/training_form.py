@@ -111,7 +111,7 @@ class Form:
             place.clear()
             with place:
                 for problem in own:
-                    pieces.text(problem[:1].upper() + problem[1:] + ".", classes="lehr-problem lehr-small")
+                    pieces.text(f"{problem}.", classes="lehr-problem lehr-small")
         return left
 
     def _knob(self, field: resources_pb2.ModelTypeField, given: str) -> None:
@@ -130,7 +130,7 @@ class Form:
             self._switch(field, name, given)
         elif field.field_type == Field.ENUM:
             self._enum(field, name, given)
-        elif field.field_type == Field.RANGE and _stops(field) <= _MOST_STOPS:
+        elif _is_slider(field):
             self._slider(field, name, given)
         else:
             self._line(field, name, given)
@@ -182,9 +182,12 @@ class Form:
         line.on_value_change(lambda event: typed(str(event.value or "")))
 
 
-def _stops(field: resources_pb2.ModelTypeField) -> float:
+def _is_slider(field: resources_pb2.ModelTypeField) -> bool:
+    """A bounded number with a default to stand at: where nothing is set, a slider would have no place."""
+    if field.field_type != Field.RANGE or default_of(field) is None:
+        return False
     limits = field.model_type_range_info
-    return (limits.max - limits.min) / limits.step if limits.step else 100
+    return not limits.step or (limits.max - limits.min) / limits.step <= _MOST_STOPS
 
 
 def _limit(value: float) -> float:
