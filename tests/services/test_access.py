@@ -1,16 +1,20 @@
 """Users, keys, apps and signed addresses: who gets in, and who does not."""
 
+from unittest.mock import Mock
+
 import pytest
 
 from lehr.errors import Duplicate, InvalidRequest, KeyInvalid, KeyNotFound, MissingScope, NotFound
 from lehr.jobs.queue import State
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.ids import AppRef
+from lehr.services import apps as apps_module
 from lehr.services.apps import Apps
 from lehr.services.keys import Keys
 from lehr.services.paging import paging
 from lehr.services.signing import DAY, Signer
 from lehr.services.users import Users
+from lehr.store import inputs as input_rows
 from lehr.store import keys as key_rows
 
 
@@ -125,6 +129,27 @@ def test_apps_are_made_all_or_none_and_deleted_with_their_jobs(db, queue, ref):
     with db.read() as tx:
         assert queue.of_subject(tx, "ana/flowers/m/v")[0].state is State.CANCELLED
         assert queue.of_subject(tx, "ana/cars/m/v")[0].state is State.QUEUED
+
+
+def test_a_large_app_goes_a_little_at_a_time_and_a_killed_deletion_is_asked_for_again(
+    db, queue, ref, other_ref, monkeypatch
+):
+    monkeypatch.setattr(apps_module, "INPUTS_AT_ONCE", 2)
+    for each in (ref, other_ref):
+        texts = [r.Input(id=f"t{number}", data=r.Data(text=r.Text(raw="x"))) for number in range(5)]
+        with db.write() as tx:
+            input_rows.insert(tx, each, [input_rows.NewInput(message=one) for one in texts])
+    apps, killed = Apps(db=db, queue=queue), RuntimeError("killed")
+    with monkeypatch.context() as patched:
+        patched.setattr(apps_module.app_rows, "delete", Mock(side_effect=killed))
+        with pytest.raises(RuntimeError):
+            apps.delete(ref)
+    assert apps.get(ref).id == ref.app_id
+    apps.delete(ref)
+    with pytest.raises(NotFound):
+        apps.delete(ref)
+    with db.read() as tx:
+        assert input_rows.count(tx, other_ref) == 5
 
 
 def test_patching_an_app_changes_words_but_not_whose_it_is(db, queue, ref):

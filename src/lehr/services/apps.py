@@ -18,10 +18,13 @@ from lehr.services.built_in_catalogue import BY_WORKFLOW_ID, EMPTY
 from lehr.services.paging import Paging
 from lehr.services.reindex import begin, named_anew
 from lehr.store import apps as app_rows
+from lehr.store import inputs as input_rows
 from lehr.store import workflows as workflow_rows
 from lehr.store.db import Database
 
 ACTIONS = ("overwrite", "remove")
+INPUTS_AT_ONCE = 500
+"""Deleted in one transaction: other writers wait for a fraction of a second."""
 OF_EVERYBODY = frozenset(
     """
     GetApp GetModel ListModels GetModelOutputInfo GetModelVersion ListModelVersions ListModelTypes GetModelType
@@ -114,7 +117,19 @@ class Apps:
         return done
 
     def delete(self, ref: AppRef) -> None:
-        """Removes the app with everything in it and stops its jobs."""
+        """Removes the app with everything in it and stops its jobs. Raises NotFound, InvalidRequest for one in use.
+
+        Its inputs go first, some at a time: others write in between. Killed there, it is to be deleted again.
+        """
+        with self.db.write() as tx:
+            refuse_app_in_use(tx, ref)
+            self._found(tx, ref)
+            self.queue.cancel_under(tx, f"{ref.user_id}/{ref.app_id}/")
+            last = input_rows.newest_key(tx, ref)
+        gone = INPUTS_AT_ONCE
+        while gone == INPUTS_AT_ONCE:
+            with self.db.write() as tx:
+                gone = input_rows.delete_some(tx, ref, up_to=last, limit=INPUTS_AT_ONCE)
         with self.db.write() as tx:
             refuse_app_in_use(tx, ref)
             self.queue.cancel_under(tx, f"{ref.user_id}/{ref.app_id}/")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 
 from lehr.protocol import resources_pb2
@@ -26,12 +27,14 @@ __all__ = [
     "after",
     "count",
     "delete",
+    "delete_some",
     "get",
     "get_many",
     "ids_of",
     "insert",
     "keys_of",
     "lock",
+    "newest_key",
     "page",
     "pending",
     "set_content",
@@ -288,3 +291,15 @@ def set_content(tx: Connection, ref: AppRef, input_id: str, *, content_sha: str,
 def delete(tx: Connection, ref: AppRef, ids: Iterable[str]) -> int:
     """Deletes those that exist, with their annotations and their places in data sets."""
     return _INPUTS.delete(tx, table.c.app_key == app_key(ref), table.c.id.in_(list(ids)))
+
+
+def newest_key(tx: Connection, ref: AppRef) -> int:
+    """Key of the app's input that came last; 0 without any."""
+    return tx.execute(select(func.max(table.c.key)).where(table.c.app_key == app_key(ref))).scalar() or 0
+
+
+def delete_some(tx: Connection, ref: AppRef, *, up_to: int, limit: int) -> int:
+    """Deletes so many of the app's inputs, the oldest first, none behind the key `up_to`; answers how many."""
+    which = (table.c.app_key == app_key(ref), table.c.key <= up_to)
+    some = select(table.c.key).where(*which).order_by(table.c.key).limit(limit)
+    return tx.execute(sql_delete(table).where(table.c.key.in_(tx.execute(some).scalars().all()))).rowcount
