@@ -136,7 +136,8 @@ def kind_of(shelf: Shelf) -> str:
     graph = shelf.view.graph
     if graph is None:
         return "exact"
-    return f"graph over {graph.num_rows:,} with {graph.steps[0].expansion} candidates, recall {graph.recall:.4f} when built"
+    first = graph.steps[0]
+    return f"graph over {graph.num_rows:,} with {first.expansion} candidates, recall {first.recall:.4f} when built"
 
 
 def contestants(bench: Bench, shelf: Shelf, threads: int) -> Iterator[tuple[str, Find]]:

@@ -69,7 +69,7 @@ class Graph:
 
     @property
     def recall(self) -> float:
-        """Share of the nearest that it finds, measured against exact search when it was built: the least of any step."""
+        """Share of the nearest that it finds, measured against exact search when it was built; of any step the least."""
         return min(step.recall for step in self.steps)
 
     def nearest(self, query_D: np.ndarray, count: int) -> np.ndarray | None:
