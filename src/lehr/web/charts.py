@@ -50,7 +50,9 @@ class Curves:
         self._series = series
         with pieces.element("details", "lehr-details"):
             pieces.text("As a table", tag="summary")
-            self._table = pieces.Redrawn(lambda _: series_table(self._heading, self._axes, self._series))
+            with pieces.element("div", "lehr-rows", tabindex=0, role="region") as rows:
+                rows.props["aria-label"] = f"{heading}, as a table"
+                self._table = pieces.Redrawn(lambda _: series_table(self._heading, self._axes, self._series))
 
     def show(self, series: Sequence[Series]) -> None:
         """Other curves, or longer ones."""

@@ -77,7 +77,7 @@ class Frame:
             ui.space()
             pieces.icon_button("contrast", "Switch between light and dark").on("click", js_handler=theme.NEXT_SCHEME)
             if visit is not None:
-                with pieces.link("/account", classes="lehr-bar-link"):
+                with pieces.link("/account", classes="lehr-bar-link", label=f"Account of {visit.user_id}"):
                     ui.icon("account_circle").props("aria-hidden=true")
                     ui.label(visit.user_id)
 

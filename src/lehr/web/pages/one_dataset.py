@@ -24,6 +24,8 @@ async def build(visit: Visit) -> None:
     inputs = f"{visit.under_app('inputs')}?{urlencode({'dataset': dataset_id})}"
     with pieces.title(dataset_id, dataset.description):
         pieces.link_button("Inputs", inputs, icon="photo_library")
+        train = f"{visit.under_app('train')}?{urlencode({'dataset': dataset_id})}"
+        pieces.link_button("Train on it", train, icon="school")
         pieces.button("Freeze a version", lambda: _ask_to_freeze(visit, dataset_id), icon="ac_unit", kind="main")
     await _health(visit, dataset_id, inputs)
     await _versions(visit, dataset_id)

@@ -32,7 +32,7 @@ async def _figures(visit: Visit, counts: resources_pb2.InputCount) -> None:
         pieces.figure(words.count(total), "inputs", visit.under_app("inputs"))
         pieces.figure(await how_many(visit, "ListConcepts", "concepts"), "concepts")
         pieces.figure(await how_many(visit, "ListDatasets", "datasets"), "datasets", visit.under_app("datasets"))
-        pieces.figure(await how_many(visit, "ListModels", "models"), "models")
+        pieces.figure(await how_many(visit, "ListModels", "models"), "models", visit.under_app("models"))
         if counts.errors:
             pieces.figure(words.count(counts.errors), "refused inputs", visit.under_app("inputs") + "?state=bad")
 
