@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from films import BLUE, GREEN, RED, colours
 from index_shop import COLOURS, plain, two_halves
 from small_embedder import make_base, publish
 from sqlalchemy import select
@@ -9,6 +10,7 @@ from sqlalchemy import select
 from lehr.jobs.runs import perform
 from lehr.protocol import resources_pb2
 from lehr.services.indexing import KIND
+from lehr.services.inputs import Upload
 from lehr.services.paging import Paging
 from lehr.store import backlog
 from lehr.store import embeddings as rows
@@ -134,3 +136,37 @@ def test_a_run_that_dies_half_way_loses_nothing_and_repeats_nothing(shop, monkey
     assert sorted(vectors.input_keys) == sorted({shop.key_of(name) for name in pictures})
     assert list(vectors.seqs) == list(range(1, 101))
     assert len(calls) > 2
+
+
+def test_every_frame_of_a_video_is_found_with_its_time(shop):
+    shown = colours((RED, 2.0), (GREEN, 2.0), (BLUE, 1.0))
+    video = resources_pb2.Data(video=resources_pb2.Video(base64=shown))
+    upload = Upload(inputs=[resources_pb2.Input(id="film", data=video)])
+    shop.inputs.post(shop.ref, shop.ref.user_id, upload)
+    shop.add(white=plain(COLOURS["white"]))
+    shop.work()
+    with shop.db.read() as tx:
+        found = rows.vectors_of(tx, shop.serving().key, [shop.key_of("film")])
+    assert found.frames_ms.tolist() == [500, 1500, 2500, 3500, 4500]
+    for colour, times in ((RED, (500, 1500)), (GREEN, (2500, 3500)), (BLUE, (4500,))):
+        [query] = shop.neighbours.embed(shop.ref, [plain(colour, seed=3)])
+        nearest, other = shop.neighbours.nearest(shop.ref, query, among=None, k=5)
+        assert (nearest.input_key, other.input_key) == (shop.key_of("film"), shop.key_of("white"))
+        assert nearest.frame_ms in times
+
+
+def test_a_region_of_one_frame_is_found_by_what_is_in_it(shop):
+    shown = colours((RED, 1.0), (BLUE, 1.0))
+    video = resources_pb2.Data(video=resources_pb2.Video(base64=shown))
+    shop.inputs.post(shop.ref, shop.ref.user_id, Upload(inputs=[resources_pb2.Input(id="film", data=video)]))
+    shop.work()
+    info = resources_pb2.FrameInfo(index=1, time=1500)
+    frame = resources_pb2.Frame(frame_info=info, data=resources_pb2.Data(regions=[box(0.2, 0.2, 0.8, 0.8)]))
+    note = resources_pb2.Annotation(input_id="film", data=resources_pb2.Data(frames=[frame]))
+    shop.annotations.post(shop.ref, shop.ref.user_id, [note])
+    shop.watch.once()
+    shop.work()
+    [query] = shop.neighbours.embed(shop.ref, [plain(BLUE)])
+    [found] = shop.neighbours.nearest(shop.ref, query, among=None, k=1, of="annotations")
+    assert (found.input_key, found.frame_ms) == (shop.key_of("film"), 1500)
+    assert found.score > 0.99

@@ -69,7 +69,7 @@ class Graph:
 
     @property
     def recall(self) -> float:
-        """Share of the nearest that it finds, measured against exact search when it was built; of any step the least."""
+        """Share of the nearest that it finds, measured against exact search when built; the least of all steps."""
         return min(step.recall for step in self.steps)
 
     def nearest(self, query_D: np.ndarray, count: int) -> np.ndarray | None:
