@@ -1,4 +1,8 @@
-"""The seeds' own commands, word for word but for the address and the key, and old clients' bytes."""
+"""The seeds' own commands, word for word but for the address and the key, and old clients' bytes.
+
+The one that patches a base workflow is in test_reindex_story.py. For embedders the seeds name templates and show no
+command: here it has the form of the other two.
+"""
 
 from __future__ import annotations
 
@@ -135,6 +139,23 @@ def test_the_seeds_create_visual_detector_is_kept_whole_and_can_be_trained(serve
         start + "-H 'Authorization: Key YOUR_API_KEY' -H 'Content-Type: application/json' -d '{}'", "", app_key
     )
     assert queued["model"]["model_version"]["status"]["code"] == 21103, queued
+
+
+@needs_curl
+@pytest.mark.parametrize(
+    "template", ["Clarifai_ResNet_AngularMargin", "Clarifai_InceptionBatchNorm", "Clarifai_ResNext"]
+)
+def test_the_seeds_embedders_are_made_in_the_same_way(server, app_key, template):
+    command = CREATE_VISUAL_DETECTOR.replace("visual-detector", "visual-embedder").replace(
+        "Clarifai-InceptionV2", template
+    )
+    name = f"embedder-{template.lower().replace('_', '-')}"
+    created = run(command.replace("detection-test-1591638385", name), server.base, app_key)
+    assert created["status"]["code"] == 10000, created["status"]
+    assert created["model"]["model_type_id"] == "visual-embedder"
+    read = run(f"curl '{server.base}/v2/models/{name}' -H 'Authorization: Key YOUR_API_KEY'", "", app_key)["model"]
+    assert read["train_info"]["params"] == {"template": template, "num_epochs": 2}
+    assert read["model_version"]["status"]["code"] == 21102
 
 
 @needs_curl
