@@ -39,6 +39,15 @@ def test_a_token_given_by_the_operator_works_beside_the_others(db):
     assert {keys.identify(t).user_id for t in (first, "a-token-of-my-own")} == {"bob"}
 
 
+@pytest.mark.parametrize(
+    ("user_id", "token", "words"),
+    [("clarifai", "", "owns what is built in"), ("ana", "page-1234", "LEHR_PAT cannot begin with 'page-'")],
+)
+def test_a_first_user_that_could_not_come_in_or_would_own_too_much_is_refused(db, user_id, token, words):
+    with pytest.raises(InvalidRequest, match=words):
+        Users(db=db).welcome(user_id, token)
+
+
 def test_listing_the_keys_of_a_new_home_does_not_use_up_the_first_token(db):
     users = Users(db=db)
     users.ensure("bob")

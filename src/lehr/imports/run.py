@@ -63,7 +63,7 @@ def _check_ids(pictures: Sequence[Picture], findings: Findings) -> None:
 
 
 def _report(order: Order, name: str, pictures: Sequence[Picture], findings: Findings) -> None:
-    splits = Counter(picture.split or "no part" for picture in pictures)
+    splits = Counter(picture.split or "of no part" for picture in pictures)
     told = ", ".join(f"{number:,} {split}" for split, number in splits.items())
     print(f"{order.folder}: {name}, {len(pictures):,} pictures ({told or 'none'})")
     labels = Counter(label for picture in pictures for label in set(picture.labels))

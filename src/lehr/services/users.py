@@ -8,13 +8,15 @@ from sqlalchemy import Connection
 
 from lehr.errors import InvalidRequest, NotFound
 from lehr.protocol import resources_pb2
-from lehr.protocol.ids import checked_id, new_id
+from lehr.protocol.ids import PUBLIC_APP, checked_id, new_id
 from lehr.store import keys as key_rows
 from lehr.store import users as user_rows
 from lehr.store.db import Database
 
 PERSONAL_ACCESS_TOKEN = "personal_access_token"  # noqa: S105
 APP_SPECIFIC_KEY = "app_specific_key"
+SESSION_PREFIX = "page-"
+"""What tells the token of a browser's session from a key's secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +42,15 @@ class Users:
         """Makes the first user and personal access token. Returns the token only when it was generated just now.
 
         A `token` given by the operator is accepted from then on, beside those made before. One is generated for a user
-        without any key, who could not come in otherwise. Raises InvalidRequest for a token that is another user's.
+        without any key, who could not come in otherwise. Raises InvalidRequest for a token that is another user's, or
+        that would be taken for a session.
         """
         with self.db.write() as tx:
             self._ensure(tx, user_id)
+            if token.startswith(SESSION_PREFIX):
+                raise InvalidRequest(
+                    f"LEHR_PAT cannot begin with {SESSION_PREFIX!r}, as browsers' sessions do: give another."
+                )
             known = key_rows.find(tx, token) if token else None
             if known is not None and known.user_id != user_id:
                 raise InvalidRequest(f"LEHR_PAT is user {known.user_id!r}'s, not {user_id!r}'s: give another.")
@@ -57,6 +64,10 @@ class Users:
 
     @staticmethod
     def _ensure(tx: Connection, user_id: str) -> None:
+        if user_id == PUBLIC_APP.user_id:
+            raise InvalidRequest(
+                f"The user {user_id!r} owns what is built in, and nobody has its keys: choose another id."
+            )
         if user_rows.get(tx, checked_id(user_id, "User")) is None:
             user_rows.insert(tx, resources_pb2.User(id=user_id))
 
