@@ -112,10 +112,16 @@ def test_an_attempt_after_a_death_says_nothing_twice(db, queue, ref, worker, mon
         patched.setattr(Clustering, "_publish", lambda *_: (_ for _ in ()).throw(LeaseLost("killed")))
         with pytest.raises(LeaseLost):
             worker.run(job)
+    wanted = AnnotationFilter(model_version_ids=(vref.version_id,))
+    with db.write() as tx:  # that attempt saw other inputs, and numbered its clusters otherwise
+        said = annotations.page(tx, ref, page=1, per_page=1, filters=wanted)
+        said[0].data.clusters[0].id = "99"
+        annotations.update(tx, ref, said)
     worker.run(job)
     with db.read() as tx:
-        wanted = AnnotationFilter(model_version_ids=(vref.version_id,))
         assert annotations.count(tx, ref, wanted) == 30
+        said = annotations.page(tx, ref, page=1, per_page=30, filters=wanted)
+        assert {each.data.clusters[0].id for each in said} <= {"0", "1", "2"}
         assert versions.get(tx, vref).status.code == status_code_pb2.MODEL_TRAINED
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,7 +138,7 @@ class Clustering:
         return keys_N, sums_ND / np.maximum(np.linalg.norm(sums_ND, axis=1, keepdims=True), 1e-12)
 
     def _keep_items(self, job: Job, vref: ModelVersionRef, found: _Found) -> None:
-        """One annotation per input; what an earlier attempt wrote has the same ids and stays."""
+        """One annotation per input; an earlier attempt's has the same id and is replaced."""
         with self.db.read() as tx:
             input_ids = rows.input_ids(tx, vref.app, found.keys_N.tolist())
         for start in range(0, len(found.keys_N), _WRITE_AT_ONCE):
@@ -149,9 +149,10 @@ class Clustering:
                 self.queue.fence(tx, job)
                 self.queue.progressed(tx, job)
                 before = annotation_rows.of_inputs(tx, vref.app, [each.input_id for each in made])
-                known = {(each.input_id, each.id) for group in before.values() for each in group}
+                known = {(each.input_id, each.id): each for group in before.values() for each in group}
                 fresh = [each for each in made if each.input_id in before and (each.input_id, each.id) not in known]
                 annotation_rows.insert(tx, vref.app, fresh)
+                annotation_rows.update(tx, vref.app, _changed(made, known))
 
     def _publish(self, job: Job, vref: ModelVersionRef, found: _Found, bundle: bundle_rows.Bundle) -> None:
         with self.db.write() as tx:
@@ -168,6 +169,19 @@ class Clustering:
             sentence = f"{len(found.keys_N):,} inputs in {len(found.clusters.counts_K)} clusters."
             log_rows.append(tx, vref, [sentence])
             self.queue.finish(tx, job)
+
+
+def _changed(
+    made: Sequence[resources_pb2.Annotation], known: Mapping[tuple[str, str], resources_pb2.Annotation]
+) -> list[resources_pb2.Annotation]:
+    """Those that are stored and say something else now."""
+    changed = []
+    for each in made:
+        stored = known.get((each.input_id, each.id))
+        if stored is not None and stored.data != each.data:
+            stored.data.CopyFrom(each.data)
+            changed.append(stored)
+    return changed
 
 
 @dataclass(frozen=True, kw_only=True)
