@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from lehr.learn.metrics.classification import average_precision, best_threshold, evaluation, roc_auc
+from lehr.learn.metrics.classification import evaluation
+from lehr.learn.metrics.ranking import ranking
 
 
 @pytest.fixture(scope="module", params=range(4))
@@ -20,14 +21,14 @@ def scored(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
 
 def test_areas_and_average_precisions(scored: tuple[np.ndarray, np.ndarray]) -> None:
     for scores, truth in zip(scored[0].T, scored[1].T, strict=True):
-        assert roc_auc(scores, truth > 0) == pytest.approx(sk.roc_auc_score(truth, scores))
-        assert average_precision(scores, truth > 0) == pytest.approx(sk.average_precision_score(truth, scores))
+        assert ranking(scores, truth > 0).roc_auc() == pytest.approx(sk.roc_auc_score(truth, scores))
+        assert ranking(scores, truth > 0).average_precision() == pytest.approx(sk.average_precision_score(truth, scores))
 
 
 def test_the_best_threshold_has_the_best_f1_of_all(scored: tuple[np.ndarray, np.ndarray]) -> None:
     for scores, truth in zip(scored[0].T, scored[1].T, strict=True):
         every = [sk.f1_score(truth, scores >= threshold, zero_division=0) for threshold in np.unique(scores)]
-        assert sk.f1_score(truth, scores >= best_threshold(scores, truth > 0)) == pytest.approx(max(every))
+        assert sk.f1_score(truth, scores >= ranking(scores, truth > 0).best_threshold()) == pytest.approx(max(every))
 
 
 def test_figures_at_one_half_and_curves(scored: tuple[np.ndarray, np.ndarray]) -> None:
