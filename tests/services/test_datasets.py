@@ -169,6 +169,16 @@ def test_a_version_is_ready_at_once_and_no_later_edit_reaches_it(datasets, versi
     assert datasets.get(ref, "d").version.id == "v1"
 
 
+def test_a_version_made_too_early_says_what_it_left_out(datasets, versions, inputs, ref, picture):
+    datasets.create(ref, [Dataset(id="d")])
+    waiting = Input(id="waiting", data={"image": {"base64": picture()}})
+    inputs.post(ref, ANA, Upload(inputs=[waiting]))
+    datasets.add_inputs(ref, "d", ["a", "waiting"])
+    [version] = versions.create(ref, "d", [Version(id="early")])
+    assert version.status.details.startswith("1 of 2 inputs were still being processed")
+    assert versions.get(ref, "d", "early").status == version.status
+
+
 def test_versions_are_listed_newest_first_and_an_empty_delete_deletes_none(datasets, versions, ref):
     datasets.create(ref, [Dataset(id="d")])
     made = versions.create(ref, "d", [Version(id="v1"), Version()])

@@ -142,7 +142,10 @@ def test_a_frozen_version_tells_its_figures(server, digits, face):
     client.must("PostInputs", inputs=[*inputs, r.Input(id="words", dataset_ids=["d"], data={"text": {"raw": "x"}})])
     client.must("PostAnnotations", annotations=[r.Annotation(input_id=inputs[0].id, data=r.Data(regions=[box, box]))])
     wait_until(lambda: client.must("GetInputCount").counts.processed == 13, what="processing")
-    client.must("PostDatasetVersions", dataset_id="d", dataset_versions=[r.DatasetVersion(id="v")])
+    [made] = client.must(
+        "PostDatasetVersions", dataset_id="d", dataset_versions=[r.DatasetVersion(id="v")]
+    ).dataset_versions
+    assert not made.status.details
     named = {"dataset_id": "d", "dataset_version_id": "v"}
 
     def groups(**wanted):

@@ -17,7 +17,7 @@ from lehr.services.batches import chunks
 from lehr.services.datasets import found_dataset
 from lehr.services.paging import Paging
 from lehr.store import dataset_versions as version_rows
-from lehr.store import finding
+from lehr.store import finding, items
 from lehr.store.dataset_versions import Narrowing
 from lehr.store.db import Database
 
@@ -45,6 +45,7 @@ class DatasetVersions:
                     raise Duplicate(f"Version {version.id!r} of dataset {dataset_id!r} already exists.")
                 narrowing = _narrowing(tx, ref, dataset, order.annotation_filter_config, version)
                 version_rows.freeze(tx, ref, version, narrowing)
+                _tell_what_is_left_out(tx, ref, version)
         return made
 
     def get(self, ref: AppRef, dataset_id: str, version_id: str) -> resources_pb2.DatasetVersion:
@@ -116,6 +117,19 @@ def _narrowing(
         version.annotation_filter_config.annotation_filter.CopyFrom(chosen)
     version.annotation_filter_config.ignore_empty_inputs = config.ignore_empty_inputs
     return Narrowing(noted=noted, without_empty=config.ignore_empty_inputs)
+
+
+def _tell_what_is_left_out(tx: Connection, ref: AppRef, version: resources_pb2.DatasetVersion) -> None:
+    """Whoever freezes too early learns of it here, and not from a training without data."""
+    source = items.Source(app=ref, dataset_id=version.dataset_id, dataset_version_id=version.id)
+    num_frozen = version_rows.count_inputs(tx, ref, version.dataset_id, version.id)
+    left_out = num_frozen - items.count(tx, source)
+    if left_out:
+        version.status.details = (
+            f"{left_out} of {num_frozen} inputs were still being processed, or could not be, and are left out. Make "
+            "another version once GetInputCount tells that none is to_process or processing."
+        )
+        version_rows.update(tx, ref, version)
 
 
 def _words(order: resources_pb2.DatasetVersion) -> resources_pb2.DatasetVersion:
