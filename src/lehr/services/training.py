@@ -334,6 +334,7 @@ class _Run:
             unused = checkpoint_rows.add(
                 tx, self.vref, checkpoint_rows.Checkpoint(sha=sha, step=step, token=self.job.token)
             )
+            self._write_log(tx)  # with what led to it: whoever goes on from here does not measure that again
             self.training.queue.progressed(tx, self.job)
         for checkpoint in unused:
             self.training.blobs.delete(checkpoint, unless_put_within=0)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nicegui import ui
-
 from lehr.protocol import resources_pb2
 from lehr.web import pieces, words
 from lehr.web.evaluation import Opened
+from lehr.web.slider import Slider
 from lehr.web.thumbnails import address_of
 
 _PER_PAGE = 24
@@ -39,15 +38,14 @@ async def mistakes(opened: Opened) -> None:
                     pieces.element("span", f"lehr-swatch lehr-over-{kind}")
                     pieces.text(text, tag="span", classes="lehr-small lehr-quiet")
         pieces.text("Least score of a box that counts", classes="lehr-small lehr-quiet")
-        slider = ui.slider(min=0.05, max=0.95, step=0.05, value=start).props("label").classes("lehr-slider")
-        slider.props["aria-label"] = "Least score of a box that counts"
-        shown = pieces.Redrawn(lambda _: _wall(opened, float(slider.value)))
+        slider = Slider("Least score of a box that counts", limits=(0.05, 0.95), step=0.05, value=start)
+        shown = pieces.Redrawn(lambda _: _wall(opened, slider.value))
 
-    def change() -> None:
-        opened.visit.remember(score=f"{slider.value:.2f}")
+    def change(least: float) -> None:
+        opened.visit.remember(score=f"{least:.2f}")
         shown.draw()
 
-    slider.on("change", change)
+    slider.on_done(change)
 
 
 def _number(text: str, otherwise: float) -> float:
@@ -63,7 +61,7 @@ def _wall(opened: Opened, least: float) -> None:
     wrong = sum(wrongness(boxes) > 0 for _, boxes in found)
     missed = sum(box.kind == "missed" for _, boxes in found for box in boxes)
     false = sum(box.kind == "false" for _, boxes in found for box in boxes)
-    text = f"{wrong} of {words.counted(len(found), 'image')} have mistakes: {missed} boxes missed, {false} invented."
+    text = f"{wrong} of {words.counted(len(found), 'image')} have mistakes: {_boxes(missed)} missed, {false} invented."
     pieces.text(text, classes="lehr-quiet").props("role=status")
     with pieces.element("div", "lehr-wall lehr-wall-large"):
         for entry, boxes in found[:_PER_PAGE]:
@@ -72,6 +70,10 @@ def _wall(opened: Opened, least: float) -> None:
         pieces.text(
             f"The first {_PER_PAGE} of {words.count(len(found))}, the worst first.", classes="lehr-quiet lehr-small"
         )
+
+
+def _boxes(count: int) -> str:
+    return "1 box" if count == 1 else f"{words.count(count)} boxes"
 
 
 def wrongness(boxes: Sequence[Drawn]) -> float:

@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
-from nicegui import ui
-
 from lehr.protocol import resources_pb2
 from lehr.web import charts, pieces, words
 from lehr.web.evaluation import Opened, is_exclusive, picture, said_of, truth_of
+from lehr.web.slider import Slider
 
 _MOST_CONCEPTS = 40
 """In the matrix: the most frequent; beyond that nobody reads it."""
@@ -198,11 +197,11 @@ def _threshold(opened: Opened, metrics: resources_pb2.BinaryMetrics, marks: Sequ
         pieces.text(f"{right}, {words.counted(max(said - found, 0), 'false alarm')}.", classes="lehr-quiet")
 
     pieces.text("Threshold", classes="lehr-small lehr-quiet")
-    slider = ui.slider(min=0, max=1, step=0.05, value=_number(opened.visit.query("threshold"), 0.5))
-    slider.classes("lehr-slider").props["aria-label"] = "Threshold"
+    start = _number(opened.visit.query("threshold"), 0.5)
+    slider = Slider("Threshold", limits=(0, 1), step=0.05, value=start)
     shown = pieces.Redrawn(draw)
-    slider.on_value_change(shown.draw)
-    slider.on("change", lambda: opened.visit.remember(threshold=f"{slider.value:.2f}"))
+    slider.on_slid(lambda _: shown.draw())
+    slider.on_done(lambda value: opened.visit.remember(threshold=f"{value:.2f}"))
 
 
 def _number(text: str, otherwise: float) -> float:

@@ -15,6 +15,7 @@ from lehr.errors import InvalidModel, InvalidParams
 from lehr.protocol import resources_pb2
 from lehr.protocol.structs import from_value
 from lehr.web import pieces
+from lehr.web.slider import Slider
 
 Field = resources_pb2.ModelTypeField
 PARAMS = "train_info.params."
@@ -166,19 +167,15 @@ class Form:
         step = _limit(limits.step) or (high - low) / 100
         start = read(field, given) if given else default_of(field)
         inside = start if isinstance(start, float) and low <= start <= high else low
-        slider = ui.slider(min=low, max=high, step=step, value=inside).classes("lehr-slider")
-        slider.props["aria-label"] = f"{name}, slider"
+        slider = Slider(f"{name}, slider", limits=(low, high), step=step, value=inside)
         line = self._line(field, name, given)
-
-        def slid() -> None:
-            line.set_value(_text(float(slider.value)))
 
         def typed(text: str) -> None:
             value = read(field, text) if text else default_of(field)
-            if isinstance(value, float) and low <= value <= high:
-                slider.value = value
+            if isinstance(value, float) and low <= value <= high and value != slider.value:
+                slider.set(value)
 
-        slider.on("change", slid)
+        slider.on_done(lambda value: line.set_value(_text(_limit(value))))
         line.on_value_change(lambda event: typed(str(event.value or "")))
 
 
