@@ -13,6 +13,7 @@ VALUES = {
     "user_id": "lehr",
     "app_id": "plain",
     "input_id": "rose",
+    "workflow_id": "General",
     "dataset_id": "roses",
     "model_id": "kinds",
     "version_id": "first",

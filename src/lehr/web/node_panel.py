@@ -145,13 +145,14 @@ def _parameter(draft: Draft, node: Node, parameter: Parameter, change: Change) -
         change(draft.changed(replace(node, override=_settled(override))), node.id)
 
     label = parameter.name.replace("_", " ")
+    is_plain = node.model.id in ("", node.model.type_id)
+    value: Any = given if given is not None else parameter.default if is_plain else None
     made: Any
     if parameter.kind == "enum":
         options = [name for name in parameter.options or () if name.isidentifier()]
-        made = pieces.choice(options, label, given if given in options else parameter.default)
+        made = pieces.choice(options, label, value if value in options else None)
         made.on_value_change(lambda event: put(event.value))
     elif parameter.kind == "number":
-        value = parameter.default if given is None else given
         made = ui.number(label, value=value, min=parameter.minimum, max=parameter.maximum, step=parameter.step or 1)
         made.props("outlined dense").classes("lehr-field")
         made.on("blur", lambda: put(made.value))
@@ -160,7 +161,9 @@ def _parameter(draft: Draft, node: Node, parameter: Parameter, change: Change) -
         made = pieces.field(label, _as_text(given))
         made.on("blur", lambda: put(_from_text(parameter, made.value)))
         made.on("keydown.enter", lambda: put(_from_text(parameter, made.value)))
-    made.props["hint"] = parameter.sentence
+    made.props["hint"] = (
+        parameter.sentence if value is not None else f"{parameter.sentence} Empty: as the model has it."
+    )
 
 
 def _as_text(given: Any) -> str:

@@ -54,8 +54,8 @@ def as_curl(asking: Asking) -> str:
     if asking.input_id:
         body = json.dumps({"inputs": [{"id": asking.input_id}]})
         return f"{head}  -d '{body}'"
-    body = json.dumps({"inputs": [{"data": {asking.medium: {"base64": "%"}}}]}).split("%")
-    pipe = f"{{ printf '{body[0]}'\n  base64 < {asking.file} | tr -d '\\n'\n  printf '{body[1]}'\n}}"
+    start, end = json.dumps({"inputs": [{"data": {asking.medium: {"base64": "%"}}}]}).split("%")
+    pipe = f"{{ printf '{start}'\n  base64 < {asking.file} | tr -d '\\n'\n  printf '{end}'\n}}"
     return f"{pipe} | {head}  --data-binary @-"
 
 

@@ -32,6 +32,8 @@ class Sought:
     """A kind of input."""
     among: str = ""
     """What is found: inputs, or annotations."""
+    cluster: str = ""
+    """A cluster, or a group of near-duplicates: `VERSION:ID`, of the version of the clusterer that found it."""
     saved: str = ""
     """A saved search, in place of all else."""
 
@@ -105,8 +107,18 @@ class Sought:
             filters.append(resources_pb2.Filter(annotation={"data": {"concepts": [concept]}}))
         if self.dataset:
             filters.append(resources_pb2.Filter(input={"dataset_ids": [self.dataset]}))
+        if self.cluster:
+            filters.append(of_cluster(self.cluster))
         if self.kind:
             data = resources_pb2.Data()
             getattr(data, self.kind).SetInParent()
             filters.append(resources_pb2.Filter(input=resources_pb2.Input(data=data)))
         return filters
+
+
+def of_cluster(name: str) -> resources_pb2.Filter:
+    """The inputs that a version of a clusterer put together: `VERSION:ID`."""
+    version_id, _, id_ = name.partition(":")
+    annotation = resources_pb2.Annotation(model_version_id=version_id)
+    annotation.data.clusters.add(id=id_)
+    return resources_pb2.Filter(annotation=annotation)

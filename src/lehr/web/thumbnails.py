@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from lehr.protocol import resources_pb2
@@ -27,6 +27,10 @@ class Thumbnails:
             found = (await self._visit.ask("ListInputs", ids=some, page=1, per_page=_AT_ONCE)).inputs
             self._known.update({each: "" for each in some})
             self._known.update({each.id: address_of(each) for each in found})
+
+    def know(self, addresses: Mapping[str, str]) -> None:
+        """What was found out elsewhere: addresses by input id."""
+        self._known.update(addresses)
 
     def of(self, input_id: str) -> str:
         """The path of a picture; empty where there is none."""

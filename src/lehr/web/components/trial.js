@@ -107,8 +107,9 @@ class Trial {
     const turn = (this.turn += 1);
     if (!this.options.target) return;
     const began = performance.now();
+    let loading = "";
     for (let attempt = 0; turn === this.turn; attempt += 1) {
-      this.say(attempt ? `The model is being loaded; asked ${attempt + 1} times, asking again …` : "Looking …");
+      this.say(attempt ? `${loading} Asked ${attempt + 1} times; asking again by itself …` : "Looking …");
       try {
         const answer = await this.asked();
         if (turn === this.turn) this.answered(answer, performance.now() - began);
@@ -116,6 +117,7 @@ class Trial {
       } catch (error) {
         if (turn !== this.turn) return;
         if (error.code !== LOADING) return this.say(error.message, true);
+        loading = error.message;
       }
       await new Promise((resolve) => {
         this.waiting = setTimeout(resolve, WAIT_MS[Math.min(attempt, WAIT_MS.length - 1)]);

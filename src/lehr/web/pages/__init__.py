@@ -6,6 +6,7 @@ from lehr.web.page import Page
 from lehr.web.pages import (
     account,
     apps,
+    clusters,
     compare,
     datasets,
     index,
@@ -43,6 +44,7 @@ PAGES: tuple[Page, ...] = (
     try_it.PAGE,
     search.PAGE,
     index.PAGE,
+    clusters.PAGE,
     workflows.PAGE,
     one_workflow.PAGE,
     settings.PAGE,

@@ -54,6 +54,8 @@ async def build(visit: Visit) -> None:
     opened = Opened(visit=visit, input=found, concepts=await concept_names(visit))
     await _read_boxes(opened)
     with pieces.title(input_id):
+        path = f"{visit.under_app('search')}?{urlencode({'input': input_id})}"
+        pieces.link_button("More like this", path, icon="image_search")
         await _neighbours(opened)
     with pieces.element("div", "lehr-open"):
         with pieces.element("div", "lehr-stage"):

@@ -138,7 +138,7 @@ async def _editor(drawing: Drawing) -> None:
     with pieces.element("div", "lehr-flow"):
         with pieces.card():
             with pieces.element("div", "lehr-toolbar", role="group", **{"aria-label": "Change the graph"}):
-                _adding(drawing, palette, change)
+                parts.append(pieces.Redrawn(lambda _: _adding(drawing, palette, change), classes="lehr-grow"))
                 parts.append(pieces.Redrawn(lambda _: _saving(drawing, save), classes="lehr-row"))
             graph = Graph(drawing.drawn(), chosen=drawing.chosen)
             parts.append(pieces.Redrawn(lambda _: _state(drawing)))
@@ -162,7 +162,6 @@ def _adding(drawing: Drawing, palette: Palette, change: Change) -> None:
     def add(key: object) -> None:
         model = palette.models.get(str(key or ""))
         if model is not None:
-            choice.set_value(None)
             change(*drawing.draft.added(model, after=drawing.chosen))
 
     choice.on_value_change(lambda event: add(event.value))

@@ -26,6 +26,7 @@ async def build(visit: Visit) -> None:
     saved = list((await visit.ask("ListSearches", page=1, per_page=100)).searches)
     has_inputs = bool((await visit.ask("ListInputs", page=1, per_page=1)).inputs)
     with pieces.title("Search", "By a picture, by a part of it, by a concept: what looks alike comes first."):
+        pieces.link_button("Clusters", visit.under_app("clusters"), icon="bubble_chart")
         pieces.link_button("Index", visit.under_app("index"), icon="manage_search")
     if not has_inputs:
         with pieces.empty("photo_library", "Nothing to search yet", "Add inputs first: each is indexed as it comes."):
@@ -99,6 +100,11 @@ async def _filters(visit: Visit, sought: Sought, *, can_rank: bool) -> None:
             narrow("In dataset", "dataset", {"": "Any dataset", **{each: each for each in datasets}})
         narrow("Kind", "kind", dict(KINDS))
         narrow("Find", "among", dict(AMONG))
+        if sought.cluster:
+            noun = "near-duplicates" if ":copy-" in sought.cluster else "cluster"
+            with pieces.element("div", "lehr-line lehr-spread"):
+                pieces.text(f"In {noun} {sought.cluster.rpartition(':')[2]}")
+                pieces.icon_button("close", "Any cluster", lambda: _seek(visit, replace(sought, cluster="")))
         if not sought.is_nothing:
             pieces.link_button("Start again", visit.under_app("search"), icon="restart_alt")
 

@@ -97,7 +97,7 @@ async def _ask_for_yaml(visit: Visit) -> None:
         pieces.text(told, classes="lehr-quiet")
         area = ui.textarea("YAML").props("outlined input-class=lehr-mono").classes("lehr-field")
         chosen = TextFile(label="Choose a file", accept=".yaml,.yml")
-        chosen.on_read(area.set_value)
+        chosen.on_read(lambda text: _fill(area, text))
 
         async def read() -> None:
             workflow_id, draft = from_yaml(str(area.value or ""))
@@ -109,6 +109,10 @@ async def _ask_for_yaml(visit: Visit) -> None:
             pieces.button("Cancel", window.close)
             pieces.button("Read it", read, kind="main")
     window.open()
+
+
+def _fill(area: ui.textarea, text: str) -> None:
+    area.set_value(text)
 
 
 PAGE = Page(
