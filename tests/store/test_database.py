@@ -200,3 +200,21 @@ def test_a_database_that_cannot_be_reached_is_told_in_a_sentence() -> None:
     with pytest.raises(StoreUnusable, match="cannot be used") as refused:
         Database("postgresql://me:secret@127.0.0.1:1/lehr").upgrade()
     assert "secret" not in str(refused.value)
+
+
+def test_a_store_from_before_the_first_release_is_refused_in_a_sentence(tmp_path):
+    """Its inputs lack what searches look up, and no rows of it are worth guessing them for."""
+    address = f"sqlite:///{tmp_path / 'old.db'}"
+    db = Database(address)
+    db.upgrade()
+    with db.write() as tx:
+        tx.execute(text("DROP INDEX IF EXISTS ix_inputs_app_key_kind"))
+        for name in tx.execute(
+            text("SELECT name FROM sqlite_master WHERE type='index' AND sql LIKE '%kind%'")
+        ).scalars():
+            tx.execute(text(f'DROP INDEX "{name}"'))
+        tx.execute(text("ALTER TABLE inputs DROP COLUMN kind"))
+        tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    db.close()
+    with pytest.raises(StoreUnusable, match="before the first release"):
+        Database(address).upgrade()
