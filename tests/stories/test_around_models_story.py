@@ -218,6 +218,8 @@ def test_another_user_gets_what_is_given_and_nothing_else(house, face):
     assert code("PostModelOutputs", **house.named, inputs=picture) == codes.SUCCESS
     assert guest.must("GetModel", **house.named).model.model_version.train_log == ""
     assert code("PostModelOutputs", **house.named, inputs=[r.Input(id=house.items[0][0])]) == codes.CONN_DOES_NOT_EXIST
+    [listed] = house.client.must("ListInputs", per_page=1).inputs
+    assert code("PostModelOutputs", **house.named, inputs=[listed]) == codes.CONN_DOES_NOT_EXIST  # address and all
     assert code("ListInputs") == codes.CONN_DOES_NOT_EXIST
     withdrawn = [service_pb2.ModelVersionUnpublishRequest(version_id=house.version)]
     house.client.must("PostModelVersionsUnPublish", model_id="digits", publications=withdrawn)

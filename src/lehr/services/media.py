@@ -6,6 +6,7 @@ is made when an answer goes out.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -42,6 +43,7 @@ CONTENT_TYPES = {
 }
 """Format of a picture or video → its media type."""
 
+_HOSTED = re.compile(r"/hosted/orig/users/[^/]+/apps/[^/]+/inputs/(?:image|video)/([0-9a-f]{64})$")
 _KEPT = ("concepts", "metadata", "geo")
 
 
@@ -86,6 +88,12 @@ def _kind(data: resources_pb2.Data) -> str:
     if kinds == ["text"] and bool(data.text.raw) == bool(data.text.url):
         raise InvalidInput("Input data.text needs either raw or url.")
     return kinds[0]
+
+
+def hosted_sha(item: resources_pb2.Input) -> str:
+    """The blob whose hosted address an input shows, as an answer of ours does; empty for any other address."""
+    found = _HOSTED.search(item.data.image.url or item.data.video.url)
+    return found[1] if found else ""
 
 
 def checked_url(url: str) -> str:

@@ -12,7 +12,7 @@ from lehr.errors import DownloadFailed, InvalidPrediction
 from lehr.learn.data.video import VideoFrame
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
-from lehr.services.media import kind_of
+from lehr.services.media import hosted_sha, kind_of
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.fetch import Fetcher
 from lehr.store import inputs as input_rows
@@ -49,6 +49,8 @@ class Pictures:
         if _is_by_id(item):
             return self.blobs.read(self._stored(ref, item.id).content_sha)
         given = getattr(item.data, self.kind(ref, item))
+        if item.id and (sha := hosted_sha(item)) and self._has(ref, item.id, sha):
+            return self.blobs.read(sha)  # an input as it was listed: its address asks for a key
         if given.base64:
             return bytes(given.base64)
         if given.url:
@@ -74,6 +76,11 @@ class Pictures:
         """
         content = self.content(ref, item)
         yield from self.decoders.frames(content, sample_ms, shorter_side=shorter_side, max_frames=max_frames)
+
+    def _has(self, ref: AppRef, input_id: str, sha: str) -> bool:
+        with self.db.read() as tx:
+            stored = input_rows.stored(tx, ref, [input_id]).get(input_id)
+        return stored is not None and stored.content_sha == sha
 
     def _stored(self, ref: AppRef, input_id: str) -> input_rows.StoredInput:
         with self.db.read() as tx:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from lehr.errors import InvalidModel, Untrained
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
+from lehr.services.media import hosted_sha
 from lehr.services.models import found_model, found_version
 from lehr.store import versions as version_rows
 from lehr.store.db import Database
@@ -58,7 +59,8 @@ def is_open(tx: Connection, rpc: str, ref: AppRef, request: Any) -> bool:
     version = version_rows.get(tx, ModelVersionRef(ref, request.model_id, request.version_id))
     if version is None or version.visibility.gettable != PUBLIC:
         return False
-    return not any(item.id and not item.HasField("data") for item in getattr(request, "inputs", ()))
+    inputs = getattr(request, "inputs", ())
+    return not any(item.id and (not item.HasField("data") or hosted_sha(item)) for item in inputs)
 
 
 def _versions(
