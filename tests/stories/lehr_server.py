@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TOKEN = "story-token-0123456789abcdef"
-READY_SECONDS = 60
+READY_SECONDS = 180
 
 
 @dataclass

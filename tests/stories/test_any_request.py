@@ -11,7 +11,8 @@ import schemathesis
 from faces import GRPC, Client
 from hypothesis import HealthCheck, Phase, given, settings
 
-EXAMPLES = 12
+EXAMPLES = 7
+"""Of each call by its first route; by every other route of it there is one, the smallest."""
 KNOWN = {
     "user_id": "lehr",
     "app_id": "anything",
@@ -50,7 +51,7 @@ def client(server):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(900)
 def test_no_request_breaks_the_server(server, document, client):
     schema = schemathesis.openapi.from_dict(document)
     failures = []
@@ -58,17 +59,18 @@ def test_no_request_breaks_the_server(server, document, client):
         operation = result.ok()
         if operation.label == "DELETE /v2/users/{user_id}/apps/{app_id}":
             continue  # the app that the others live in
-        failures += _failures_of(operation, client)
+        is_first = "_" not in operation.definition.raw["operationId"]
+        failures += _failures_of(operation, client, EXAMPLES if is_first else 1)
     assert not failures, "\n".join(failures[:40])
     assert client.get("/readyz").status_code == 200
     assert "Traceback" not in server.log()
 
 
-def _failures_of(operation, client) -> list[str]:
+def _failures_of(operation, client, examples) -> list[str]:
     failures: list[str] = []
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         deadline=None,
         database=None,
         derandomize=True,
