@@ -28,11 +28,13 @@ class Targets:
     """By id."""
     built_in: frozenset[str] = frozenset()
     """Of the names, those that come with Lehr."""
+    naming: frozenset[str] = frozenset()
+    """Of the names, those of models that answer with concepts."""
 
     def first(self) -> str:
         """What is tried where the address names nothing."""
-        own = next((name for name in self.names if name.startswith("model:") and name not in self.built_in), "")
-        return own or (DEFAULT if DEFAULT in self.names else next(iter(self.names), ""))
+        own = (name for name in self.names if name in self.naming and name not in self.built_in)
+        return next(own, "") or (DEFAULT if DEFAULT in self.names else next(iter(self.names), ""))
 
     def target(self, name: str, version: str = "") -> Target:
         """One of them."""
@@ -44,24 +46,32 @@ class Targets:
 
 async def targets_of(visit: Visit) -> Targets:
     """Everything that the app can be asked with; nothing built in where the server has none."""
-    names, workflows = await _of(visit, visit.user_app, "model", "workflow")
+    own = await _of(visit, visit.user_app, "model", "workflow")
     try:
-        built_in, ready = await _of(visit, BUILT_IN, "built in", "built-in workflow")
+        built_in = await _of(visit, BUILT_IN, "built in", "built-in workflow")
     except Refused:
-        built_in, ready = {}, {}
-    added = {name: told for name, told in built_in.items() if name not in names}
-    return Targets(names={**names, **added}, workflows={**ready, **workflows}, built_in=frozenset(added))
+        return own
+    added = {name: told for name, told in built_in.names.items() if name not in own.names}
+    return Targets(
+        names={**own.names, **added},
+        workflows={**built_in.workflows, **own.workflows},
+        built_in=frozenset(added),
+        naming=own.naming,
+    )
 
 
-async def _of(
-    visit: Visit, app: resources_pb2.UserAppIDSet, model: str, workflow: str
-) -> tuple[dict[str, str], dict[str, resources_pb2.Workflow]]:
-    """What one app has, told as a `model` or a `workflow`; and its workflows by id."""
-    models = (await visit.ask("ListModels", user_app_id=app, page=1, per_page=MOST)).models
+async def _of(visit: Visit, app: resources_pb2.UserAppIDSet, model: str, workflow: str) -> Targets:
+    """What one app has, told as a `model` or a `workflow`."""
+    models = [f for f in (await visit.ask("ListModels", user_app_id=app, page=1, per_page=MOST)).models if can_look(f)]
     workflows = (await visit.ask("ListWorkflows", user_app_id=app, page=1, per_page=MOST)).workflows
-    names = {f"model:{each.id}": f"{each.name or each.id} · {model}" for each in models if can_look(each)}
+    names = {f"model:{each.id}": f"{each.name or each.id} · {model}" for each in models}
     names |= {f"workflow:{each.id}": f"{each.id} · {workflow}" for each in workflows if each.nodes}
-    return names, {each.id: each for each in workflows}
+    naming = frozenset(f"model:{each.id}" for each in models if _gives(each) & {"concepts", "regions.concepts"})
+    return Targets(names=names, workflows={each.id: each for each in workflows}, naming=naming)
+
+
+def _gives(model: resources_pb2.Model) -> frozenset[str]:
+    return KINDS[model.model_type_id].gives
 
 
 def can_look(model: resources_pb2.Model) -> bool:

@@ -3,6 +3,7 @@
 import { make } from "/web/rest.js";
 
 const WIDTH = 208;
+const START = 104; // width of the input, which is column 0
 const HEIGHT = 76;
 const ACROSS = 72; // between columns
 const DOWN = 28; // between rows
@@ -40,7 +41,7 @@ class Graph {
     this.places = placed(nodes);
     const columns = Math.max(...[...this.places.values()].map((place) => place.column)) + 1;
     const rows = Math.max(1, ...[...this.places.values()].map((place) => place.row + 1));
-    this.width = 2 * EDGE + columns * WIDTH + (columns - 1) * ACROSS;
+    this.width = 2 * EDGE + START + (columns - 1) * (WIDTH + ACROSS);
     this.height = 2 * EDGE + rows * HEIGHT + (rows - 1) * DOWN;
     Object.assign(this.stage.style, { width: `${this.width}px`, height: `${this.height}px` });
     for (const [name, value] of [["width", this.width], ["height", this.height]]) this.lines.setAttribute(name, value);
@@ -83,13 +84,13 @@ class Graph {
 
   put(element, id) {
     const { x, y } = this.corner(id);
-    Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${WIDTH}px`, height: `${HEIGHT}px` });
+    Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${id === INPUT ? START : WIDTH}px`, height: `${HEIGHT}px` });
     this.elements.set(id, element);
   }
 
   corner(id) {
     const { column, row } = this.places.get(id);
-    return { x: EDGE + column * (WIDTH + ACROSS), y: EDGE + row * (HEIGHT + DOWN) };
+    return { x: EDGE + (column ? START + ACROSS + (column - 1) * (WIDTH + ACROSS) : 0), y: EDGE + row * (HEIGHT + DOWN) };
   }
 
   /** Where a node's output begins: dragged from here to another node, it goes there. */
@@ -197,7 +198,7 @@ class Graph {
 
   end(id) {
     const { x, y } = this.corner(id);
-    return { x: x + WIDTH, y: y + HEIGHT / 2 };
+    return { x: x + (id === INPUT ? START : WIDTH), y: y + HEIGHT / 2 };
   }
 
   draw() {

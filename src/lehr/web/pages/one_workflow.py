@@ -242,7 +242,7 @@ def _version(drawing: Drawing, version: resources_pb2.WorkflowVersion, *, is_sho
     with pieces.element("tr"):
         with pieces.element("td"), pieces.element("div", "lehr-line"):
             path = f"{visit.under_app('workflows', workflow.id)}?{urlencode({'version': version.id})}"
-            pieces.text_link(version.id, path, classes="lehr-mono lehr-wrap")
+            pieces.text_link(version.id[:8], path, classes="lehr-mono").props["title"] = version.id
             if version.id == workflow.version.id:
                 pieces.badge("newest", "good")
             if is_shown:
