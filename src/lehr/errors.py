@@ -17,7 +17,7 @@ LehrError
       x TooLarge
       x BadArchive              an archive that is damaged, of an unread kind, or larger inside than is accepted
       x NotImplementedHere      an RPC out of scope
-  + UndecodableImage            bytes that are no picture or video we accept (30101 or 30002 beside the item, not the whole call)
+  + UndecodableImage            bytes that are no picture or video we accept (30101 or 30002, told beside the item)
   + DownloadFailed              a URL that could not be fetched
   + Busy                        try again: the predictor is loading or the queue is full
   + CannotListen                the address or port is taken, not ours, or no address

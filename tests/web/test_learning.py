@@ -38,6 +38,7 @@ def fill(server: Server):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_from_a_dataset_to_a_judged_and_compared_classifier(own_server, open_browser):
     server = own_server.start()
     ask = fill(server)

@@ -208,9 +208,7 @@ class Inputs:
             processed = counts.pop(status_code_pb2.INPUT_DOWNLOAD_SUCCESS, 0)
             waiting, working = (counts.pop(code, 0) for code in PENDING)
             errors = sum(counts.values())
-            told = resources_pb2.InputCount(
-                processed=processed, to_process=waiting, processing=working, errors=errors
-            )
+            told = resources_pb2.InputCount(processed=processed, to_process=waiting, processing=working, errors=errors)
             index_state.count(tx, self.queue, ref, told)
         return told
 

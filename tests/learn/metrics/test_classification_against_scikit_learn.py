@@ -21,8 +21,9 @@ def scored(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
 
 def test_areas_and_average_precisions(scored: tuple[np.ndarray, np.ndarray]) -> None:
     for scores, truth in zip(scored[0].T, scored[1].T, strict=True):
-        assert ranking(scores, truth > 0).roc_auc() == pytest.approx(sk.roc_auc_score(truth, scores))
-        assert ranking(scores, truth > 0).average_precision() == pytest.approx(sk.average_precision_score(truth, scores))
+        ranked = ranking(scores, truth > 0)
+        assert ranked.roc_auc() == pytest.approx(sk.roc_auc_score(truth, scores))
+        assert ranked.average_precision() == pytest.approx(sk.average_precision_score(truth, scores))
 
 
 def test_the_best_threshold_has_the_best_f1_of_all(scored: tuple[np.ndarray, np.ndarray]) -> None:

@@ -57,9 +57,7 @@ class UploadRpcs:
     ) -> service_pb2.MultiInputsAddJobResponse:
         """Makes inputs of archives behind URLs."""
         if request.call_back_url:
-            raise InvalidRequest(
-                "call_back_url is not offered: this server calls nobody; poll GetInputsAddJob."
-            )
+            raise InvalidRequest("call_back_url is not offered: this server calls nobody; poll GetInputsAddJob.")
         orders = [sourced(order) for order in request.data_sources]
         jobs = self.extractions.post(call.needed_app(), call.caller.user_id, orders)
         return service_pb2.MultiInputsAddJobResponse(inputs_add_jobs=jobs)
