@@ -18,7 +18,6 @@ from lehr.api.front import Front
 from lehr.api.grpc_face import GrpcFace
 from lehr.api.rest_face import rest_app
 from lehr.api.room import Room
-from lehr.api.rpcs.not_yet import NOT_YET
 from lehr.errors import InvalidRequest, LehrError, StoreUnusable
 from lehr.hyperparameters import parse
 from lehr.implementations import LEHR, Parts, Store, implementations
@@ -160,7 +159,6 @@ def _door(
         implementations=implementations(
             Parts(settings=settings, store=store, predictors=predictors, decoders=decoders, signer=signer)
         ),
-        may_lack=NOT_YET,
     )
     files = Files(
         db=store.db,
