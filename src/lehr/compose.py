@@ -82,6 +82,8 @@ BESIDE = frozenset({built_in.KIND, clustering.KIND, exports.KIND, dataset_export
 
 DECODERS = max(2, (os.cpu_count() or 2) - 2)
 """Of a worker; each is started when it is needed. A fast network needs many to keep it busy."""
+WORKER_NICENESS = 5
+"""Taking in and indexing yield to the control plane; trainings and the index's predictor yield further."""
 
 
 def open_store(settings: Settings) -> Store:
@@ -204,7 +206,8 @@ def _greet(settings: Settings, token: str | None) -> None:
 
 
 def work(settings: Settings) -> int:
-    """`lehr worker`: claims jobs until SIGTERM."""
+    """`lehr worker`: claims jobs until SIGTERM. It and all that it starts stand behind whoever answers people."""
+    os.nice(WORKER_NICENESS)
     store = open_store(settings)
     Housekeeping(db=store.db, blobs=store.blobs, queue=store.queue).start()
     with DecoderPool(DECODERS) as decoders:

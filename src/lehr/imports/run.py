@@ -63,9 +63,9 @@ def _check_ids(pictures: Sequence[Picture], findings: Findings) -> None:
 
 
 def _report(order: Order, name: str, pictures: Sequence[Picture], findings: Findings) -> None:
-    splits = Counter(picture.split or "of no part" for picture in pictures)
+    splits = Counter(picture.split for picture in pictures if picture.split)
     told = ", ".join(f"{number:,} {split}" for split, number in splits.items())
-    print(f"{order.folder}: {name}, {len(pictures):,} pictures ({told or 'none'})")
+    print(f"{order.folder}: {name}, {len(pictures):,} pictures{f' ({told})' if told else ''}")
     labels = Counter(label for picture in pictures for label in set(picture.labels))
     boxes = Counter(shape.label for picture in pictures for shape in picture.shapes)
     num_outlines = sum(bool(shape.outline) for picture in pictures for shape in picture.shapes)
