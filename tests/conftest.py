@@ -1,10 +1,14 @@
-"""What every folder of tests shares: where nothing may be skipped, a program that is missing is a failure."""
+"""What every folder of tests shares: what may not be skipped, and which part of the slow ones is run."""
 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Generator
 
+# Imported after usearch, OpenVINO writes models that nobody can read ("Cannot parse dimension"): the two carry C++
+# libraries of their own that mix. No process of Lehr's uses both; the tests' one does.
+import openvino  # noqa: F401
 import pytest
 
 
@@ -15,3 +19,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if os.environ.get("LEHR_NO_SKIPS") and report.skipped and "install" in str(report.longrepr):
         report.outcome = "failed"
     return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With LEHR_SLOW_PART=2/4 only every fourth of the slow tests stays, always the same ones of a part."""
+    wanted = os.environ.get("LEHR_SLOW_PART")
+    if not wanted:
+        return
+    part, parts = map(int, wanted.split("/"))
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("slow") and zlib.crc32(item.nodeid.encode()) % parts != part % parts
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
