@@ -185,7 +185,7 @@ def test_a_model_that_kills_its_process_is_survived(bundle, eventually):
 
 
 def test_a_process_that_answers_nothing_is_killed_and_replaced(bundle, eventually):
-    with started(eventually, patience_seconds=0.5) as predictors:
+    with started(eventually, patience_seconds=2) as predictors:
         predictors.predict(bundle, [picture(1)])
         pid = predictors.stats()[0]["process_id"]
         os.kill(pid, signal.SIGSTOP)
