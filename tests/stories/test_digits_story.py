@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 from clarifai_grpc.grpc.api import resources_pb2 as r
 from clarifai_grpc.grpc.api.status import status_code_pb2 as codes
-from faces import FACES, Client
+from faces import GRPC, REST, Client
 from google.protobuf.struct_pb2 import Struct
 from lehr_server import TOKEN, wait_until
 
@@ -15,7 +15,7 @@ NUM_TRAIN, NUM_KEPT_BACK = 600, 100
 SMALL = {"num_epochs": 16, "batch_size": 64, "width_multiplier": 0.25, "seed": 0}
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("face", [GRPC, pytest.param(REST, marks=pytest.mark.slow)])
 def test_a_user_uploads_trains_follows_and_predicts(server, digits, face):
     me = Client(face, server.base, TOKEN)
     app_id = f"digits-{face.lower()}"

@@ -25,6 +25,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (shutil.which("node") and CLIENT.is_dir()),
     reason="needs Node and its client: apt install nodejs npm; npm --prefix tests/node install --no-package-lock",

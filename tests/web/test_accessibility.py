@@ -55,7 +55,7 @@ def filled(server, flowers):
 PATHS = sorted({page.path for page in PAGES})
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["light", "dark"])
 def test_no_page_has_a_serious_fault(filled, open_browser, dark: bool):
     browser = open_browser(filled, dark=dark)
     browser.page.goto(filled.base + "/sign-in")

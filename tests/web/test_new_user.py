@@ -158,6 +158,7 @@ def _freeze(browser: Browser) -> None:
     browser.shoot("dataset")
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_same_after_a_restart(own_server, open_browser):
     own_server.start()
     browser = open_browser(own_server)

@@ -56,6 +56,7 @@ def few(packs_folder: Path) -> Data:
     return detector_data(packs_folder, 20, 64)
 
 
+@pytest.mark.slow
 def test_lite_learns_to_find_shapes_and_serves_them_without_torch(packs_folder: Path, tmp_path: Path) -> None:
     """100 pictures, 8 epochs at 128 pixels, base as it is: mAP at IoU 0.5 above 0.85; measured 0.98."""
     data = detector_data(packs_folder, 125, 128)
