@@ -6,6 +6,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+import pytest
 from clarifai_grpc.grpc.api import resources_pb2
 from web_browser import Browser, asking
 
