@@ -22,7 +22,7 @@ export async function withPicture(search, id) {
   if (!id) return search;
   const file = await kept(id);
   if (!file) throw new Error("That picture was dropped in another browser: drop it here again.");
-  const filled = structuredClone(search);
+  const filled = JSON.parse(JSON.stringify(search)); // a reactive object cannot be cloned as a structure
   const rank = filled.query.ranks[0];
   const image = { base64: await base64(await sendable(file)) };
   rank.annotation = { ...rank.annotation, data: { ...rank.annotation?.data, image } };
