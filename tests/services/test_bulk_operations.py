@@ -24,16 +24,9 @@ FIRST = Paging(1, 1000)
 IDS = [f"i{n}" for n in range(10)]
 
 
-class Ranked:
-    """Stands for visual search where no model is at hand: finds the first three inputs."""
-
-    def run(self, ref, search, paging, kind):
-        return [resources_pb2.Hit(input=Input(id=each)) for each in IDS[:3]] if paging.page == 1 else []
-
-
 @pytest.fixture
 def bulk(db, queue) -> BulkOperations:
-    return BulkOperations(db=db, queue=queue, searches=Ranked())
+    return BulkOperations(db=db, queue=queue, searches=None)  # ranked searches: test_searches.py
 
 
 @pytest.fixture
@@ -169,16 +162,6 @@ def test_annotations_found_by_a_search_are_deleted(bulk, running, inputs, db, re
     assert told.progress.processed == 5
     assert Annotations(db=db).list_of(ref, Wanted(), FIRST) == []
     assert labels(inputs, ref) == {each: {} for each in IDS}
-
-
-def test_a_ranked_search_needs_a_least_score_and_is_made_when_asked_for(bulk, running, inputs, ref):
-    ranked = Search(query=resources_pb2.Query(ranks=[resources_pb2.Rank(annotation={"input_id": "i0"})]))
-    with pytest.raises(InvalidRequest, match="min_value"):
-        bulk.post(ref, ANA, [Bulk(search=ranked, operation=concepts("AddConcepts", "near"))])
-    ranked.min_value = 0.8
-    told = done(bulk, running, ref, Bulk(search=ranked, operation=concepts("AddConcepts", "near")))
-    assert told.progress.processed == 3
-    assert [each for each, found in labels(inputs, ref).items() if "near" in found] == IDS[:3]
 
 
 class Killed(BaseException):

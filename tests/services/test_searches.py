@@ -9,6 +9,9 @@ from index_shop import COLOURS, plain, two_halves
 from lehr.errors import Duplicate, InvalidRequest, InvalidSearch, NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.structs import to_struct
+from lehr.services.bulk_operations import KIND as BULK
+from lehr.services.bulk_operations import BulkOperations
+from lehr.services.bulk_running import BulkRunning
 from lehr.services.inputs import Upload
 from lehr.services.paging import Paging
 from lehr.services.ranks import Ranks
@@ -293,3 +296,18 @@ def test_a_selective_filter_loses_no_neighbour(colours, searches, shop):
     chosen = resources_pb2.Filter(annotation=Annotation(data=Data(metadata=to_struct({"nth": 7}))))
     hits = searches.run(shop.ref, search(like_input("white"), filters=[chosen]), Paging(1, 10), "inputs")
     assert sorted(ids(hits)) == ["r0-27", "r0-7", "r1-27", "r1-7"]
+
+
+def test_an_operation_on_what_looks_alike_needs_a_least_score_and_finds_when_it_is_asked_for(colours, searches):
+    ref, bulk = colours.ref, BulkOperations(db=colours.db, queue=colours.queue, searches=searches)
+    adding = resources_pb2.Operation(add_concepts=resources_pb2.AddConcepts(concepts=[Concept(id="near", value=1)]))
+    ranked = search(like(plain(COLOURS["blue"], seed=5)))
+    with pytest.raises(InvalidRequest, match="min_value"):
+        bulk.post(ref, ref.user_id, [resources_pb2.BulkOperation(search=ranked, operation=adding)])
+    ranked.min_value = 0.99
+    [asked] = bulk.post(ref, ref.user_id, [resources_pb2.BulkOperation(search=ranked, operation=adding)])
+    running = BulkRunning(db=colours.db, queue=colours.queue)
+    job = colours.queue.claim("worker", kinds=[BULK])
+    running.run(job)
+    assert bulk.get(ref, asked.id).progress.processed == 1
+    assert ids(searches.run(ref, search(filters=[labelled("near")]), FIRST, "inputs")) == ["blue"]
