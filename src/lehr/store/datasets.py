@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, ScalarSelect, Select, func, literal, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy.dialects import postgresql, sqlite
 
 from lehr.errors import NotFound
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
-from lehr.store.rows import Noun, app_key, app_key_of, paged
+from lehr.store.rows import Noun, app_key, app_key_of, insert_new, paged
 from lehr.store.tables import dataset_inputs, inputs
 from lehr.store.tables import datasets as table
 from lehr.store.times import micros, now, timestamp
@@ -100,9 +99,8 @@ def add_inputs(tx: Connection, ref: AppRef, dataset_id: str, input_ids: Iterable
     moment = micros(now())
     rows = [{"dataset_key": dataset_key, "input_key": keys[id_], "created_at": moment} for id_ in added]
     if rows:
-        insert_new = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
         # another transaction may have added the same input since we looked
-        tx.execute(insert_new(dataset_inputs).on_conflict_do_nothing(), rows)
+        tx.execute(insert_new(tx, dataset_inputs), rows)
     return added
 
 
@@ -115,9 +113,8 @@ def add_found(tx: Connection, ref: AppRef, dataset_id: str, found: Select[Any]) 
     [chosen] = found.selected_columns
     fields: list[Any] = [literal(dataset_key), chosen, literal(micros(now()), BigInteger)]
     rows = found.with_only_columns(*fields).where(chosen.not_in(present))
-    insert_new = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    statement = insert_new(dataset_inputs).from_select(["dataset_key", "input_key", "created_at"], rows)
-    tx.execute(statement.on_conflict_do_nothing())
+    statement = insert_new(tx, dataset_inputs).from_select(["dataset_key", "input_key", "created_at"], rows)
+    tx.execute(statement)
     return int(tx.execute(select(func.count()).select_from(present.subquery())).scalar_one()) - int(before)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
 from lehr.store import datasets
 from lehr.store.clock import now_ms
+from lehr.store.rows import insert_new
 from lehr.store.tables import dataset_inputs, health_reports, inputs, picture_signatures
 
 __all__ = ["StoredReport", "put", "put_signatures", "report", "signatures", "unready"]
@@ -64,6 +64,5 @@ def signatures(tx: Connection, pictures: Collection[str]) -> dict[str, bytes]:
 def put_signatures(tx: Connection, made: Mapping[str, bytes]) -> None:
     """Keeps them; one that is there stays."""
     if made:
-        upsert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
         rows = [{"picture": picture, "signature": signature} for picture, signature in made.items()]
-        tx.execute(upsert(picture_signatures).values(rows).on_conflict_do_nothing())
+        tx.execute(insert_new(tx, picture_signatures).values(rows))

@@ -17,7 +17,7 @@ from lehr.protocol.ids import AppRef
 from lehr.store import tables
 from lehr.store.times import stamp, touch
 
-__all__ = ["Noun", "app_key", "app_key_of", "is_like", "paged"]
+__all__ = ["Noun", "app_key", "app_key_of", "insert_new", "is_like", "paged"]
 
 M = TypeVar("M")
 Condition = ColumnElement[bool]
@@ -35,6 +35,17 @@ def app_key_of(tx: Connection, app: AppRef) -> int:
     if key is None:
         raise NotFound(f"there is no app {app.app_id!r} of user {app.user_id!r}")
     return int(key)
+
+
+def insert_new(tx: Connection, table: Table) -> Any:
+    """An INSERT that leaves rows alone which are there already: another transaction may have come first."""
+    if tx.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # every PostgreSQL driver's dialect comes along: a tenth of a second
+
+        return postgresql.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def paged(query: Select[Any], page: int, per_page: int) -> Select[Any]:

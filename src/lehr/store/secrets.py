@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets as source
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from lehr.store.rows import insert_new
 from lehr.store.tables import secrets
 
 __all__ = ["shared"]
@@ -18,9 +18,8 @@ def shared(tx: Connection, name: str) -> bytes:
     """32 random bytes under this name. Needs a write transaction, because the first caller makes them."""
     found = _stored(tx, name)
     if found is None:
-        upsert = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
         made = {"name": name, "value": source.token_bytes(NUM_BYTES)}
-        tx.execute(upsert(secrets).values(**made).on_conflict_do_nothing())  # a server starting with us may be first
+        tx.execute(insert_new(tx, secrets).values(**made))  # a server starting with us may be first
         found = _stored(tx, name)
     assert found is not None
     return found
