@@ -413,9 +413,6 @@ def colours(filled: Server, tmp_path: Path) -> str:
     return "by-colour"
 
 
-@pytest.mark.xfail(
-    reason="the page does not show the generation taken back within a minute; the cause is not found yet"
-)
 def test_the_base_workflow_is_changed_watched_and_taken_back(browser: Browser, filled: Server, colours: str):
     ask = partial(asking(filled), app_id="photos")
     page = browser.page

@@ -59,8 +59,9 @@ class Pace:
 
 
 async def progress(visit: Visit) -> None:
-    """A bar that follows the index, live; and shows the page anew when it is complete."""
+    """A bar that follows the index, live; and shows the page anew when it is complete or another index answers."""
     counts = (await visit.ask("GetInputCount")).counts
+    serving = await _serving(visit)
     pace = Pace()
     state = {"counts": counts, "left": pace.left(_waiting(counts))}
     drawn = pieces.Redrawn(lambda _: _bar(state["counts"], str(state["left"])))
@@ -68,14 +69,19 @@ async def progress(visit: Visit) -> None:
     async def look() -> None:
         now = (await visit.ask("GetInputCount")).counts
         before = _waiting(state["counts"])
-        if now == state["counts"]:
-            return
-        state.update(counts=now, left=pace.left(_waiting(now)))
-        drawn.draw()
-        if before and not _waiting(now):
+        if now != state["counts"]:
+            state.update(counts=now, left=pace.left(_waiting(now)))
+            drawn.draw()
+        if (before and not _waiting(now)) or await _serving(visit) != serving:
             visit.reload()
 
     visit.every(_LOOK_SECONDS, look)
+
+
+async def _serving(visit: Visit) -> int | None:
+    """The generation that answers searches: a short change may be over before anybody counted."""
+    _, generations = await visit.base()
+    return next((each["number"] for each in generations if each["state"] == "SERVING"), None)
 
 
 def _waiting(counts: resources_pb2.InputCount) -> int:
