@@ -7,20 +7,25 @@ Few kinds teach less: of scikit-learn's digits, seven taught (10 epochs, image_s
 than by the built-in base, precision@5 0.61 after 0.70, MAP 0.33 after 0.34.
 
 Clusters of 200 digits on the built-in base: adjusted Rand index 0.30 against the kinds, scikit-learn's k-means 0.30.
+The same app tells the cluster, and what the nearest labels say, of new pictures and of the frames of a video.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from clarifai_grpc.grpc.api import resources_pb2 as r
 from clarifai_grpc.grpc.api.status import status_code_pb2 as codes
-from faces import GRPC, Client
+from faces import FACES, GRPC, Client
+from films import film
 from lehr_server import TOKEN, Server, wait_until
+from PIL import Image
 from signs import sign
 from test_embedder_story import trained, upload, version_of
 from victims import retried
@@ -32,6 +37,7 @@ pytestmark = [
 ]
 
 TAUGHT, HELD_OUT, OF_EACH = 40, 8, 10
+NEIGHBOURS = 5
 APP = "signs"
 PARAMS = {"template": "Lehr_Lite", "image_size": 64, "num_epochs": 20}
 CURL = """\
@@ -134,10 +140,26 @@ def test_ones_own_arcface_base_finds_concepts_it_was_not_taught_better_than_the_
     assert after[1] > before[1] + 0.05
 
 
-def test_clusters_agree_with_the_kinds_as_well_as_k_means_on_the_same_vectors(server: Server, digits) -> None:
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import adjusted_rand_score
+@dataclass(frozen=True, kw_only=True)
+class Heaps:
+    """An app of labelled digits, five of them twice, and its clusters."""
 
+    client: Client
+    given: list[tuple[str, str, bytes]]
+    again: list[tuple[str, str, bytes]]
+    version: r.ModelVersion
+
+    @property
+    def clusters(self) -> dict[str, list[str]]:
+        """Input id → its cluster, and its group of near-duplicates if it has one."""
+        fields = {"model_version_ids": [self.version.id], "per_page": 1000}
+        said = self.client.must("ListAnnotations", **fields).annotations
+        return {each.input_id: [cluster.id for cluster in each.data.clusters] for each in said}
+
+
+@pytest.fixture(scope="module")
+def heaps(server: Server, digits) -> Heaps:
+    """Indexed by the built-in base; a clusterer trained on that, a knn-concept, and a workflow of both."""
     client = app_of(server, "heaps")
     given = [(f"n{name}", concept, picture) for name, concept, picture in digits(200)]
     again = [(f"again-{name}", concept, picture) for name, concept, picture in given[:5]]
@@ -145,26 +167,139 @@ def test_clusters_agree_with_the_kinds_as_well_as_k_means_on_the_same_vectors(se
     wait_until(lambda: client.must("GetInputCount").counts.reindexed == 205, 600, "the index")
     client.must("PostModels", models=[r.Model(id="heaps", model_type_id="clusterer")])
     version = trained(client, "heaps", {"coarse_clusters": 10, "duplicate_score": 0.999})
+    make_workflow(client)
+    return Heaps(client=client, given=given, again=again, version=version)
 
-    said = client.must("ListAnnotations", model_version_ids=[version.id], per_page=1000).annotations
-    of_input = {each.input_id: each.data.clusters for each in said}
-    assert len(of_input) == 205
-    ours = [of_input[name][0].id for name, _, _ in given]
-    vectors = vectors_of(client, [picture for _, _, picture in given])
+
+def make_workflow(client: Client) -> None:
+    """An embedder, on which a clusterer and the nearest labels work; and the same two on pictures."""
+    nearest = r.Model(id="nearest", model_type_id="knn-concept")
+    nearest.output_info.params.update({"k": NEIGHBOURS})
+    client.must("PostModels", models=[nearest])
+    embed = r.Model(id="general-image-embedding", user_id="clarifai", app_id="main")
+    nodes = [
+        r.WorkflowNode(id="embed", model=embed, suppress_output=True),
+        r.WorkflowNode(id="heap", model=r.Model(id="heaps"), node_inputs=[r.NodeInput(node_id="embed")]),
+        r.WorkflowNode(id="say", model=r.Model(id="nearest"), node_inputs=[r.NodeInput(node_id="embed")]),
+        r.WorkflowNode(id="heap-alone", model=r.Model(id="heaps")),
+        r.WorkflowNode(id="say-alone", model=r.Model(id="nearest")),
+    ]
+    client.must("PostWorkflows", workflows=[r.Workflow(id="tell", nodes=nodes)])
+
+
+def test_clusters_agree_with_the_kinds_as_well_as_k_means_on_the_same_vectors(heaps: Heaps) -> None:
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    assert len(heaps.clusters) == 205
+    ours = [heaps.clusters[name][0] for name, _, _ in heaps.given]
+    vectors = vectors_of(heaps.client, [picture for _, _, picture in heaps.given])
     plain = KMeans(n_clusters=10, random_state=0, n_init=3).fit_predict(vectors)
-    kinds = [concept for _, concept, _ in given]
+    kinds = [concept for _, concept, _ in heaps.given]
     agreement, reference = adjusted_rand_score(kinds, ours), adjusted_rand_score(kinds, plain)
     print(f"adjusted Rand index {agreement:.3f}, scikit-learn's k-means {reference:.3f}")
     assert agreement > 0.2
     assert agreement > reference - 0.1
 
-    for name, _, _ in again:
-        [copies] = [cluster.id for cluster in of_input[name] if cluster.id.startswith("copy-")]
-        assert copies in [cluster.id for cluster in of_input[name.removeprefix("again-")]]
-        with_copies = r.Annotation(model_version_id=version.id, data=r.Data(clusters=[r.Cluster(id=copies)]))
+
+def test_near_duplicates_are_found_by_their_group(heaps: Heaps) -> None:
+    clusters = heaps.clusters
+    for name, _, _ in heaps.again:
+        [copies] = [cluster for cluster in clusters[name] if cluster.startswith("copy-")]
+        assert copies in clusters[name.removeprefix("again-")]
+        with_copies = r.Annotation(model_version_id=heaps.version.id, data=r.Data(clusters=[r.Cluster(id=copies)]))
         query = r.Query(filters=[r.Filter(annotation=with_copies)])
-        hits = client.must("PostInputsSearches", searches=[r.Search(query=query)]).hits
+        hits = heaps.client.must("PostInputsSearches", searches=[r.Search(query=query)]).hits
         assert {name, name.removeprefix("again-")} <= {hit.input.id for hit in hits}
+
+
+def test_a_clusterer_of_ones_own_tells_the_cluster_of_a_picture(heaps: Heaps) -> None:
+    """What is in the app belongs where it was put, but for one that lies between two: stored vectors are rounded."""
+    some = heaps.given[:40]
+    outputs = heaps.client.must("PostModelOutputs", model_id="heaps", inputs=of_pictures([one[2] for one in some]))
+    clusters = heaps.clusters
+    agreed = []
+    for (name, _, _), output in zip(some, outputs.outputs, strict=True):
+        [cluster] = output.data.clusters
+        assert (output.model.id, len(cluster.projection)) == ("heaps", 2)
+        assert 0.5 < cluster.score <= 1
+        assert cluster.count > 0
+        agreed.append(cluster.id == clusters[name][0])
+    assert np.mean(agreed) >= 0.95
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_nodes_tell_the_cluster_and_what_the_nearest_labels_say(server: Server, heaps: Heaps, digits, face) -> None:
+    """Against a vote counted over every vector of the app."""
+    pictures = [picture for _, _, picture in digits(220)[200:]]
+    labelled = [*heaps.given, *heaps.again]
+    known = vectors_of(heaps.client, [picture for _, _, picture in labelled])
+    expected = [
+        votes(known, [concept for _, concept, _ in labelled], one) for one in vectors_of(heaps.client, pictures)
+    ]
+    asker = Client(face, server.base, TOKEN, "heaps")
+    alone = asker.must("PostModelOutputs", model_id="heaps", inputs=of_pictures(pictures)).outputs
+    answer = asker.must("PostWorkflowResults", workflow_id="tell", inputs=of_pictures(pictures))
+    agreed = []
+    for result, wanted, cluster in zip(answer.results, expected, alone, strict=True):
+        heap, say, heap_alone, say_alone = result.outputs
+        assert [heap.model.id, say.model.id] == ["heaps", "nearest"]
+        assert heap.data.clusters[0].id == heap_alone.data.clusters[0].id == cluster.data.clusters[0].id
+        assert [one.id for one in say.data.concepts] == [one.id for one in say_alone.data.concepts]
+        assert sum(one.value for one in say.data.concepts) == pytest.approx(1, abs=1e-3)
+        told = {one.id: one.value for one in say.data.concepts if one.value > 0}
+        agreed.append(told == pytest.approx(wanted, abs=0.01))
+    assert np.mean(agreed) >= 0.9, f"stored vectors are rounded, so two neighbours may change places: {agreed}"
+
+
+def votes(known_ND: np.ndarray, labels: list[str], query_D: np.ndarray) -> dict[str, float]:
+    """Each concept's share of the likeness of the nearest."""
+    scores = (1 + known_ND @ query_D) / 2
+    best = np.argsort(-scores)[:NEIGHBOURS]
+    shares: dict[str, float] = {}
+    for index in best:
+        shares[labels[index]] = shares.get(labels[index], 0) + float(scores[index] / scores[best].sum())
+    return shares
+
+
+def test_frames_of_a_video_go_through_a_workflow_as_pictures_do(server: Server, heaps: Heaps, digits) -> None:
+    """A second of each picture, by the published package: what is said of the frames, and when they are."""
+    from clarifai.client.workflow import Workflow
+
+    large = [enlarged(picture) for _, _, picture in digits(206)[200:]]
+    workflow = Workflow(user_id="lehr", app_id="heaps", workflow_id="tell", base_url=server.base, pat=TOKEN)
+    video = film([pixels for pixels in large for _ in range(4)], fps=4)
+    [of_video] = workflow.predict_by_bytes(video, "video").results
+    of_picture = workflow.predict(of_pictures([png(pixels) for pixels in large])).results
+    same = []
+    for number, output in enumerate(of_video.outputs):
+        frames = output.data.frames
+        assert [frame.frame_info.time for frame in frames] == [500 + 1000 * n for n in range(len(large))]
+        assert [frame.frame_info.index for frame in frames] == list(range(len(large)))
+        same += [
+            heard(frame.data) == heard(one.outputs[number].data) for frame, one in zip(frames, of_picture, strict=True)
+        ]
+    assert len(same) == 4 * len(large)
+    assert np.mean(same) >= 0.75, same
+
+
+def enlarged(picture: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(picture)).convert("RGB").resize((144, 144), Image.Resampling.NEAREST))
+
+
+def heard(data: r.Data) -> str:
+    """The best concept, or the cluster."""
+    return data.concepts[0].id if data.concepts else data.clusters[0].id
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def of_pictures(pictures: list[bytes]) -> list[r.Input]:
+    return [r.Input(data=r.Data(image=r.Image(base64=one))) for one in pictures]
 
 
 def vectors_of(client: Client, pictures: list[bytes]) -> np.ndarray:
@@ -176,7 +311,7 @@ def vectors_of(client: Client, pictures: list[bytes]) -> np.ndarray:
     )
     assert stranger.who == who
     for start in range(0, len(pictures), 100):
-        inputs = [r.Input(data=r.Data(image=r.Image(base64=one))) for one in pictures[start : start + 100]]
+        inputs = of_pictures(pictures[start : start + 100])
         answer = stranger.must("PostModelOutputs", model_id="general-image-embedding", inputs=inputs)
         vectors += [list(output.data.embeddings[0].vector) for output in answer.outputs]
     return np.array(vectors, np.float32)
