@@ -153,6 +153,33 @@ def test_an_operator_with_a_wrong_configuration_is_refused_when_it_is_made(serve
     assert (again.status.code, again.output_info.params["margin"]) == (codes.MODEL_TRAINED, 1.3)
 
 
+@pytest.mark.parametrize("face", FACES)
+def test_a_state_is_begun_and_named_again_in_the_next_requests(server, face):
+    app_id = f"states-{face.lower()}"
+    Client(face, server.base, TOKEN).must("PostApps", apps=[r.App(id=app_id)])
+    client = Client(face, server.base, TOKEN, app_id)
+    sure = r.Model(id="sure", model_type_id="concept-threshold")
+    sure.output_info.params.update({"concept_threshold_type": "GREATER_THAN", "threshold": 0.5})
+    client.must("PostModels", models=[sure])
+    client.must("PostWorkflows", workflows=[r.Workflow(id="pass", nodes=[node("sure", r.Model(id="sure"))])])
+    seen = r.Input(data=r.Data(concepts=[r.Concept(id="cat", value=0.9), r.Concept(id="dog", value=0.1)]))
+    seen.data.image.base64 = b"\xff\xd8\xff\xe0 nobody looks at it"
+
+    def passed(**state):
+        answer = client.ask("PostWorkflowResults", workflow_id="pass", inputs=[seen], **state)
+        if answer.status.code == codes.SUCCESS:
+            assert [concept.id for concept in answer.results[0].outputs[0].data.concepts] == ["cat"]
+        return answer
+
+    assert not passed().HasField("workflow_state")
+    begun = passed(workflow_state={"id": "init"}).workflow_state.id
+    assert begun not in ("", "init")
+    assert passed(workflow_state={"id": begun}).workflow_state.id == begun
+    assert passed(workflow_state={"id": "init"}).workflow_state.id != begun
+    refused = passed(workflow_state={"id": "no such/id"}).status
+    assert (refused.code, "Workflow state id" in refused.details) == (40001, True)
+
+
 @pytest.mark.slow  # the built-in models are prepared first, once
 @pytest.mark.timeout(900)
 def test_the_published_package_makes_runs_and_writes_out_a_workflow(server, photos, tmp_path, monkeypatch):

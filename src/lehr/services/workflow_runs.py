@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from lehr.errors import Busy, InvalidPrediction, LehrError, MissingScope, TooLarge, WorkflowNotFound
 from lehr.learn.data.video import VideoFrame
 from lehr.protocol import resources_pb2, service_pb2, status_code_pb2, status_pb2
-from lehr.protocol.ids import AppRef, new_id
+from lehr.protocol.ids import AppRef, checked_id, new_id
 from lehr.protocol.rpcs import RPCS, missing_scopes
 from lehr.protocol.statuses import status
 from lehr.services.annotation_writing import AnnotationWriting, Said
@@ -48,6 +48,8 @@ GROUP_BYTES = 128 * 2**20
 FULL_SIZE_RUNS = 3
 """That hold pictures in full size at the same time; the next ones wait."""
 PATIENCE_SECONDS = 60.0
+BEGIN_STATE = "init"
+"""Sent as the id of a `workflow_state`, it asks for a new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ class WorkflowRuns:
         """
         if not 1 <= len(request.inputs) <= MAX_INPUTS:
             raise InvalidPrediction(f"A request carries 1 to {MAX_INPUTS} inputs; this one has {len(request.inputs)}.")
+        state_id = _state_id(request.workflow_state)
         workflow = self._workflow(ref, request)
         steps = steps_of(workflow.version.nodes)
         if not may_write and any(step.node.model.model_type_id == WRITER for step in steps):
@@ -96,6 +99,8 @@ class WorkflowRuns:
             if not isinstance(outcome, LehrError):
                 self._write(ref, workflow, placed, item, outcome)
             answer.results.append(_result(item, placed, outcome))
+        if state_id:
+            answer.workflow_state.id = state_id
         answer.status.CopyFrom(overall(answer.results))
         return answer
 
@@ -284,6 +289,14 @@ def _pin(tx: Connection, owner: AppRef, version: resources_pb2.WorkflowVersion) 
     nodes = checked_nodes(tx, owner, version.nodes)
     del version.nodes[:]
     version.nodes.extend(nodes)
+
+
+def _state_id(asked: resources_pb2.WorkflowState) -> str:
+    """The state's id for the answer, "" where none is wanted. No kind of node keeps anything between two requests, so
+    the id is all there is of a state, and it never expires. Raises InvalidPrediction."""
+    if not asked.id:
+        return ""
+    return new_id() if asked.id == BEGIN_STATE else checked_id(asked.id, "Workflow state", refuse=InvalidPrediction)
 
 
 def _same(pixels: np.ndarray, shorter_side: int | None) -> np.ndarray:
