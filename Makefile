@@ -2,6 +2,9 @@
 .PHONY: help setup demo test test-all screenshots lint lock clean
 .DEFAULT_GOAL := help
 
+# Python compiles what it imports once and keeps that: without, every process that loads torch pays seconds anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 BIN := .venv/bin
 UV = $(shell command -v uv || echo $(BIN)/uv)
