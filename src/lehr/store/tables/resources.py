@@ -76,7 +76,7 @@ inputs = table(
     UniqueConstraint("app_key", "id"),
     Index(None, "app_key", "key", "status_code", "kind", "created_at", "modified_at"),
 )
-# PostgreSQL's indexes have the same conditions, by the migration: named here, they would load its dialects at every start
+# PostgreSQL has the same conditions, by the migration: named here, they would load its dialects at every start
 Index("ix_inputs_pending", inputs.c.key, sqlite_where=PENDING_INPUT)
 Index(None, inputs.c.app_key, inputs.c.url_sha, sqlite_where=inputs.c.url_sha.is_not(None))
 Index(None, inputs.c.app_key, inputs.c.add_job_id, sqlite_where=inputs.c.add_job_id.is_not(None))
