@@ -100,7 +100,7 @@ def _write(net: Any, facts: Mapping[str, Any], folder: Path) -> Bundle:
         write_weights(net, partial)
         exported = ExportedCrops(
             net=ServingNet(net, PREPROCESSING, facts["activation"]),
-            side=PREPROCESSING.side,
+            before=PREPROCESSING,
             pictures=_pictures(),
             folder=partial,
         )

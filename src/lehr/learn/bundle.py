@@ -169,10 +169,10 @@ class Exported(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedCrops:
-    """A network of crops, compared on pictures: uint8 [V, side, side, 3] each."""
+    """A network of crops or whole pictures, compared on pictures: uint8 [V, height, width, 3] each."""
 
     net: ServingNet
-    side: int
+    before: Preprocessing
     pictures: list[np.ndarray]
     folder: Path
 
@@ -183,7 +183,7 @@ class ExportedCrops:
 
     def write(self) -> None:
         """As `Exported` says."""
-        export(self.net, self.side, self.folder)
+        export(self.net, self.before, self.folder)
 
     def difference(self, precision: str) -> dict[str, float]:
         """As `Exported` says."""
@@ -199,7 +199,7 @@ def _exported(net: nn.Module, recipe: Recipe, data: Data, folder: Path) -> Expor
 
     return ExportedCrops(
         net=ServingNet(net, recipe.preprocessing, recipe.served_activation),
-        side=recipe.preprocessing.side,
+        before=recipe.preprocessing,
         pictures=_compared_pictures(recipe, data),
         folder=folder,
     )
@@ -226,7 +226,11 @@ def _precisions() -> list[str]:
 
 
 def _compared_pictures(recipe: Recipe, data: Data) -> list[np.ndarray]:
-    return [recipe.preprocessing.crops(data.pack.pixels(row)) for row in compared_rows(data, _COMPARED_ITEMS)]
+    before = recipe.preprocessing
+    pictures = [before.crops(data.pack.pixels(row)) for row in compared_rows(data, _COMPARED_ITEMS)]
+    if before.are_whole:  # a graph that is true of one shape alone must not pass where all items have that shape
+        pictures += [np.concatenate([picture, picture], axis=axis) for picture in pictures[:2] for axis in (1, 2)]
+    return pictures
 
 
 def compared_rows(data: Data, most: int) -> np.ndarray:

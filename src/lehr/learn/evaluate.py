@@ -19,6 +19,8 @@ from lehr.learn.serving_net import ServingNet, run
 from lehr.learn.views import averaged, unit
 
 _BATCH = 32
+_SQUARES = 4 * _BATCH
+"""At most in one call of the network: both ends of each picture and of its mirror image."""
 
 
 def evaluate(
@@ -38,7 +40,7 @@ def evaluate(
     for start in range(0, data.num_held_out, _BATCH):
         rows = data.rows_N[data.held_indices[start : start + _BATCH]]
         pictures = [recipe.preprocessing.crops(data.pack.pixels(row)) for row in rows]
-        found += averaged(lambda crops: run(net, crops, device), pictures)
+        found += averaged(lambda crops: run(net, crops, device), pictures, _SQUARES)
         on_progress(len(found), data.num_held_out)
     if recipe.output == "embedding":
         return embedding_evaluation(data, np.stack(unit(found)))

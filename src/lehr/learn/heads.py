@@ -1,4 +1,4 @@
-"""The last layer of an embedding-classifier by itself, on embeddings that somebody else has made. No torch."""
+"""The last layer of a classifier by itself, on embeddings that somebody else has made. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from lehr.errors import InvalidInput
 from lehr.learn.bundle import read_bundle
 
-NET = "embedding_classifier"
+NET, WHOLE_NET = "embedding_classifier", "classifier"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +36,19 @@ class Head:
         powers_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
         return powers_NK / powers_NK.sum(axis=1, keepdims=True)
 
+    def directions(self) -> np.ndarray:
+        """float32 [K, D]: where embeddings of each concept lie. What softmax takes no notice of, all rows' mean, is gone."""
+        common_D = self.weight_KD.mean(axis=0) if self.activation == "softmax" else 0.0
+        return (self.weight_KD - common_D).astype(np.float32)
+
 
 @lru_cache(maxsize=64)
-def read_head(folder: Path) -> Head:
-    """The head of a model folder, read once: what is in a folder never changes."""
+def read_head(folder: Path, net: str = NET) -> Head:
+    """The head of a model folder, read once: what is in a folder never changes. Raises InvalidInput for another net."""
     from safetensors import safe_open
 
     bundle = read_bundle(folder)
-    if bundle.details["net"]["name"] != NET:
+    if bundle.details["net"]["name"] != net:
         raise InvalidInput(f"A model of {bundle.template} works on images, not on embeddings.")
     with safe_open(folder / "model.safetensors", framework="numpy") as file:
         weight, bias = file.get_tensor("head.weight"), file.get_tensor("head.bias")

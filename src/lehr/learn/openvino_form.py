@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from lehr.learn.preprocessing import Preprocessing
     from lehr.learn.serving_net import ServingNet
 
 CHUNK = 8
@@ -20,12 +21,15 @@ CHUNK = 8
 ONNX_FILE, OPENVINO_FILE = "model.onnx", "openvino.xml"
 
 
-def export(net: ServingNet, side: int, folder: Path) -> None:
-    """Writes `model.onnx` and `openvino.xml` + `.bin` into `folder`, for any number of crops."""
+def export(net: ServingNet, before: Preprocessing, folder: Path) -> None:
+    """Writes `model.onnx` and `openvino.xml` + `.bin` into `folder`, for any number of crops, or of rectangles of any
+    size where whole pictures are seen."""
     import openvino
     import torch
 
-    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    size = (before.image_size, 2 * before.image_size) if before.are_whole else (before.side, before.side)
+    free = {0: "n", 1: "height", 2: "width"} if before.are_whole else {0: "n"}
+    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter announces its successor, which needs another package
         torch.onnx.export(
@@ -34,7 +38,7 @@ def export(net: ServingNet, side: int, folder: Path) -> None:
             str(folder / ONNX_FILE),
             input_names=["pixels"],
             output_names=["outputs"],
-            dynamic_axes={"pixels": {0: "n"}, "outputs": {0: "n"}},
+            dynamic_axes={"pixels": free, "outputs": {0: "n"}},
             opset_version=17,
             dynamo=False,
         )
@@ -42,7 +46,7 @@ def export(net: ServingNet, side: int, folder: Path) -> None:
 
 
 class OpenvinoNet:
-    """uint8 [N, S, S, 3] -> float32 [N, K]."""
+    """uint8 [N, H, W, 3] -> float32 [N, K]; crops of one side, or rectangles where it was exported for these."""
 
     def __init__(self, folder: Path, precision: str, threads: int | None = None) -> None:
         import openvino
@@ -52,10 +56,10 @@ class OpenvinoNet:
             options["INFERENCE_NUM_THREADS"] = threads
         self.model = openvino.Core().compile_model(folder / OPENVINO_FILE, "CPU", options)
 
-    def __call__(self, crops_NSSC: np.ndarray) -> np.ndarray:
+    def __call__(self, views_NHWC: np.ndarray) -> np.ndarray:
         """One call of at most CHUNK crops is fastest; thread-safe through requests of its own."""
         request = self.model.create_infer_request()
-        return np.array(request.infer([np.ascontiguousarray(crops_NSSC)])[0], dtype=np.float32)
+        return np.array(request.infer([np.ascontiguousarray(views_NHWC)])[0], dtype=np.float32)
 
 
 def cpu_precision() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,9 @@ import numpy as np
 from lehr.learn.bundle import Bundle, read_bundle
 from lehr.learn.detection.predictor import DetectionPredictor, load_detector
 from lehr.learn.openvino_form import CHUNK, OpenvinoNet, cpu_precision
-from lehr.learn.views import averaged, unit
+from lehr.learn.views import Run, averaged, unit
 
 _TORCH_CHUNK_CUDA = 128
-
-Run = Callable[[np.ndarray], np.ndarray]
-"""uint8 [N, S, S, 3] -> float32 [N, K]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +23,7 @@ class Predictor:
     bundle: Bundle
     run: Run
     chunk: int
-    """Most crops in one call of `run`."""
+    """Most square crops in one call of `run`."""
     form: str
     """"openvino bf16", "openvino f32", "torch cpu", "torch cuda:0", …"""
 

@@ -1,4 +1,4 @@
-"""The form in which a network is served: uint8 crops in, probabilities out; the same graph for torch and for export."""
+"""The form in which a network is served: uint8 pixels in, probabilities out; one graph for torch and for export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lehr.learn.preprocessing import Preprocessing
 
 
 class ServingNet(nn.Module):
-    """uint8 [N, S, S, 3] -> float32 [N, K]: normalisation, the network, its activation."""
+    """uint8 [N, H, W, 3] -> float32 [N, K]: normalisation, the network, its activation."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -24,14 +24,14 @@ class ServingNet(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255, persistent=False)
         self.eval()
 
-    def forward(self, crops_NSSC: torch.Tensor) -> torch.Tensor:
+    def forward(self, views_NHWC: torch.Tensor) -> torch.Tensor:
         """Probabilities."""
-        x_NCSS = (crops_NSSC.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return activated(self.activation, self.net(x_NCSS))
+        x_NCHW = (views_NHWC.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return activated(self.activation, self.net(x_NCHW))
 
 
-def run(net: ServingNet, crops_NSSC: np.ndarray, device: Device) -> np.ndarray:
-    """float32 [N, K] of uint8 [N, S, S, 3], in the device's own precision."""
+def run(net: ServingNet, views_NHWC: np.ndarray, device: Device) -> np.ndarray:
+    """float32 [N, K] of uint8 [N, H, W, 3], in the device's own precision."""
     with torch.inference_mode(), device.autocast():
-        outputs = net(torch.from_numpy(np.ascontiguousarray(crops_NSSC)).to(device.name))
+        outputs = net(torch.from_numpy(np.ascontiguousarray(views_NHWC)).to(device.name))
     return outputs.float().cpu().numpy()

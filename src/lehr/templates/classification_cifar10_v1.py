@@ -57,10 +57,9 @@ def recipe(form: Cifar10Form, problem: Problem) -> Recipe:
     """The airbench recipe; the step schedule of init_epochs and step_epochs where either is set."""
     from lehr.learn.data.crops import Augmentation
     from lehr.learn.learners.pixels import pixel_learning
-    from lehr.learn.preprocessing import BOTH_ENDS, CENTER, Preprocessing, with_mirrors
+    from lehr.learn.preprocessing import Preprocessing, views_of
     from lehr.learn.recipe import Descent, Net, Recipe
 
-    views = BOTH_ENDS if form.inference_crop_type == "sorta2" else CENTER
     augmentation = Augmentation(
         side=form.image_size, padding=form.image_size // 16, flip_probability=form.training_flip_probability
     )
@@ -76,7 +75,7 @@ def recipe(form: Cifar10Form, problem: Problem) -> Recipe:
         preprocessing=Preprocessing(
             image_size=form.image_size,
             side=form.image_size,
-            views=with_mirrors(views) if form.average_horizontal_flips else views,
+            views=views_of(form.inference_crop_type, are_mirrored=form.average_horizontal_flips),
         ),
         activation=form.activation,
         descent=Descent(

@@ -53,8 +53,9 @@ class TrainingForm(Form):
         None, minimum=0.0, maximum=1.0, step=0.01, placeholder="0.5 if average_horizontal_flips, else 0"
     )
     """Probability that a training image is mirrored; not set: 0.5 with average_horizontal_flips, else 0."""
-    inference_crop_type: str = knob("sorta2", options=("sorta2", "center"))
-    """What is looked at when predicting: both ends of the longer side, averaged (sorta2), or the center."""
+    inference_crop_type: str = knob("sorta2", options=("sorta2", "center", "full"))
+    """What is looked at when predicting: both ends of the longer side, averaged (sorta2), the center, or the whole
+    picture at once (full), which finds what is anywhere in it and takes longer where pictures differ in shape."""
     lrate_decay: float | None = knob(None, minimum=0.0, maximum=1.0, placeholder="max(0.1, 10^(-3 / number of drops))")
     """Factor of the learning rate at each drop."""
     balanced_sampling: bool = knob(False)

@@ -42,11 +42,10 @@ class LiteForm(ClassifierForm):
 def recipe(form: LiteForm, problem: Problem) -> Recipe:
     """Frozen (features cached, head trained) or fine-tuned (head solved first, then everything)."""
     from lehr.learn.base_weights import choose_base
-    from lehr.learn.preprocessing import BOTH_ENDS, CENTER, Preprocessing, crop_side, with_mirrors
+    from lehr.learn.preprocessing import Preprocessing, crop_side, views_of
     from lehr.learn.recipe import Descent, Net, Recipe
 
     weights = choose_base(form.pretrained_weights, BASE, problem)
-    views = BOTH_ENDS if form.inference_crop_type == "sorta2" else CENTER
     return Recipe(
         template=TEMPLATE.name,
         form=form.model_dump(),
@@ -56,7 +55,7 @@ def recipe(form: LiteForm, problem: Problem) -> Recipe:
         preprocessing=Preprocessing(
             image_size=form.image_size,
             side=crop_side(form.image_size),
-            views=with_mirrors(views) if form.average_horizontal_flips else views,
+            views=views_of(form.inference_crop_type, are_mirrored=form.average_horizontal_flips),
         ),
         activation=form.activation,
         descent=Descent(

@@ -230,15 +230,14 @@ def network_arguments(family: Family, weights: BaseWeights, form: Any) -> dict[s
 
 def preprocessing_of(form: Any, family: Family, weights: BaseWeights) -> Preprocessing:
     """How pictures are shown to the network."""
-    from lehr.learn.preprocessing import BOTH_ENDS, CENTER, Preprocessing, crop_side, with_mirrors
+    from lehr.learn.preprocessing import Preprocessing, crop_side, views_of
 
-    views = BOTH_ENDS if form.inference_crop_type == "sorta2" else CENTER
     return Preprocessing(
         image_size=form.image_size,
         side=crop_side(form.image_size),
         mean=weights.mean or family.mean,
         std=weights.std or family.std,
-        views=with_mirrors(views) if form.average_horizontal_flips else views,
+        views=views_of(form.inference_crop_type, are_mirrored=form.average_horizontal_flips),
     )
 
 

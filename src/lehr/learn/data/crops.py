@@ -56,9 +56,12 @@ class View:
     position: float = 0.5
     """0: at the beginning of the longer side, 0.5: in the middle, 1: at its end."""
     is_mirrored: bool = False
+    is_whole: bool = False
+    """The whole rectangle instead of a crop."""
 
     def crops(self, pack: Pack, rows_B: np.ndarray, side: int) -> Crops:
-        """This view of the given pictures."""
+        """This view, a crop, of the given pictures."""
+        assert not self.is_whole, "rectangles of different sizes make no batch"
         heights_B, widths_B = sizes(pack, rows_B)
         top_B, left_B = np.array([self.corner(h, w, side) for h, w in zip(heights_B, widths_B, strict=True)]).T
         is_mirrored_B = np.full(len(rows_B), self.is_mirrored)

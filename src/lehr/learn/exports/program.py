@@ -145,17 +145,25 @@ def _resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def views(pixels: np.ndarray, before: Mapping[str, Any]) -> Iterator[np.ndarray]:
-    """uint8 [S, S, 3] each: the different crops whose outputs are averaged."""
-    shorter, side, seen = before["shorter_side"], before["crop_side"], set()
-    scale = shorter / min(pixels.shape[:2])
-    sides = (max(shorter, round(length * scale)) for length in pixels.shape[:2])
-    pixels = pixels if scale == 1 else _resized(pixels, *sides)
+    """uint8 [S, S, 3] each: the different crops whose outputs are averaged; or [H, W, 3]: all of the picture."""
+    pixels, side, seen = _fitted(pixels, before), before["crop_side"], set()
+    height, width = pixels.shape[:2]
     for view in before["views"]:
         top, left = (_begin(length, side, view["position"]) for length in _lengths(pixels))
+        top, left, bottom, right = (0, 0, height, width) if view["is_whole"] else (top, left, top + side, left + side)
         if (top, left, view["is_mirrored"]) not in seen:
             seen.add((top, left, view["is_mirrored"]))
-            crop = pixels[top : top + side, left : left + side]
-            yield crop[:, ::-1] if view["is_mirrored"] else crop
+            part = pixels[top:bottom, left:right]
+            yield part[:, ::-1] if view["is_mirrored"] else part
+
+
+def _fitted(pixels: np.ndarray, before: Mapping[str, Any]) -> np.ndarray:
+    """Resized to the shorter side, and squeezed where the longer one has a limit."""
+    shorter = before["shorter_side"]
+    longest = round(shorter * before.get("max_aspect", max(pixels.shape)))
+    scale = shorter / min(pixels.shape[:2])
+    height, width = (min(max(shorter, round(length * scale)), longest) for length in pixels.shape[:2])
+    return _resized(pixels, height, width)
 
 
 def _lengths(pixels: np.ndarray) -> Iterator[tuple[int, bool]]:

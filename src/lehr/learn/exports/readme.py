@@ -65,6 +65,8 @@ def _before(sheet: Mapping[str, Any]) -> str:
             f"Lay it at the upper left corner of a canvas of grey {before['padding']}, whose sides are the next "
             f"multiples of {before['canvas_step']}."
         )
+    elif any(view["is_whole"] for view in before["views"]):
+        steps.append("Give all of it, and its mirror image too where a view in `model.json` says so.")
     else:
         steps.append(
             f"Cut a square of {before['crop_side']} pixels per view ({len(before['views'])} in all): in the middle of "

@@ -16,13 +16,14 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lehr.learn.bundle import Bundle
+from lehr.learn.data.decode import MAX_ASPECT
 from lehr.learn.detection import framing, pictures
 from lehr.learn.detection.anchors import STRIDES
 from lehr.learn.detection.predictor import anchors_in
@@ -105,7 +106,7 @@ def _export_anew(bundle: Bundle, folder: Path) -> None:
     from lehr.learn.openvino_form import export
     from lehr.learn.serving_net import ServingNet
 
-    export(ServingNet(net, bundle.preprocessing, bundle.details["activation"]), bundle.preprocessing.side, folder)
+    export(ServingNet(net, bundle.preprocessing, bundle.details["activation"]), bundle.preprocessing, folder)
 
 
 # -- what model.json says ----------------------------------------------------------------------------------------------
@@ -140,7 +141,8 @@ def _cropping(bundle: Bundle) -> dict[str, Any]:
     return {
         "shorter_side": before.image_size,
         "crop_side": before.side,
-        "views": [{"position": view.position, "is_mirrored": view.is_mirrored} for view in before.views],
+        "views": [asdict(view) for view in before.views],
+        **({"max_aspect": MAX_ASPECT} if before.are_whole else {}),
         "resampling": "bicubic, antialiased",
         "mean": list(before.mean),
         "std": list(before.std),
