@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from films import BLUE, RED, colours
 
 from lehr.errors import Busy, InvalidParams, LehrError, NotFound, NoTrainingData, TrainingStopped
 from lehr.learn.pace import Pace
@@ -18,7 +19,8 @@ from lehr.services.bundles import Bundles
 from lehr.services.estimates import Estimates
 from lehr.services.probes import ProbeOrder, Probes
 from lehr.serving.decoders import DecoderPool
-from lehr.store import models
+from lehr.store import annotations, inputs, models
+from lehr.store.inputs import NewInput
 
 PACE = {
     "step_seconds": 0.5,
@@ -108,6 +110,33 @@ def test_all_problems_of_all_versions_are_told_at_once(estimates, ref, tmp_path)
     assert "model_versions[0]: num_epochs" in told
     assert "model_versions[2]: image_size" in told
     assert "model_versions[1]" not in told
+
+
+def test_a_video_counts_by_its_annotated_frames(estimates, db, blobs, ref, tmp_path):
+    film = r.Input(id="film")
+    film.data.video.video_info.duration_seconds = 4
+    film.status.code = 30000
+    with db.write() as tx:
+        inputs.insert(tx, ref, [NewInput(message=film, content_sha=blobs.put(colours((RED, 2), (BLUE, 2))))])
+    made = estimates(answering(tmp_path, {"pace": PACE, "seconds": 0}))
+    with pytest.raises(NoTrainingData, match="what is annotated on it"):
+        made.estimate(ref, "m", ask({}, count=0))
+    notes = [
+        r.Annotation(id=f"n{time}", input_id="film", data=r.Data(frames=[frame_at(time)]))
+        for time in range(0, 4000, 100)
+    ]
+    for note in notes:
+        note.status.code = 24150
+    with db.write() as tx:
+        annotations.insert(tx, ref, notes)
+    [of_film] = made.estimate(ref, "m", ask({"batch_size": 40, "num_epochs": 2, "test_freq": 0}, count=0))
+    assert asked(tmp_path)[-1].num_items == 32, "40 frames, of which 8 are held out"
+    # two epochs of one step; the frames' own decoding is measured, and takes less than a second
+    assert of_film.duration.seconds == pytest.approx(3 + 2 * (0.5 + 32 * 0.25) + 8 * 1.5 + 5, abs=10)
+
+
+def frame_at(time: int) -> r.Frame:
+    return r.Frame(frame_info=r.FrameInfo(time=time), data=r.Data(concepts=[r.Concept(id="a", value=1)]))
 
 
 def test_without_inputs_or_dataset_there_is_nothing_to_count(estimates, ref, tmp_path):

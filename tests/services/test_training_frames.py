@@ -12,10 +12,10 @@ from lehr.learn.data.packs import Source as Picture
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol.structs import to_struct
 from lehr.services.training_contents import Contents
-from lehr.services.training_data import Reader, named_frame
+from lehr.services.training_data import Reader, named_frame, num_items
 from lehr.services.training_sets import TrainingSet, packed, unpacked
 from lehr.serving.decoders import DecoderPool
-from lehr.store import annotations, inputs
+from lehr.store import annotations, dataset_versions, datasets, inputs
 from lehr.store.inputs import NewInput
 from lehr.store.items import Source
 
@@ -94,6 +94,37 @@ def test_a_label_of_the_whole_video_is_one_of_its_middle(items):
     [(name, item)] = items(whole).items()
     assert (name, item.positives) == ("film", {"colourful"})
     assert np.abs(colour(item.read()) - GREEN).max() < 12
+
+
+def test_items_are_counted_as_they_are_read_without_reading_them(db, ref, contents, items):
+    whole = r.Annotation(data=r.Data(concepts=[r.Concept(id="colourful", value=1)]))
+    again = frame("green", time=1500)
+    items(frame("red", time=500), frame("green", time=1500), again, frame("blue", number=60), whole)
+    unlabelled = r.Input(id="silent")
+    unlabelled.data.video.SetInParent()
+    picture, waiting = r.Input(id="picture"), r.Input(id="waiting")
+    for each in (picture, waiting):
+        each.data.image.SetInParent()
+    for each in (unlabelled, picture):
+        each.status.code = 30000
+    with db.write() as tx:
+        inputs.insert(tx, ref, [NewInput(message=each, content_sha="0" * 64) for each in (unlabelled, picture)])
+        inputs.insert(tx, ref, [NewInput(message=waiting)])
+        for name, members in (("d", ["film", "silent"]), ("pictures", ["picture"])):
+            datasets.insert(tx, ref, [r.Dataset(id=name)])
+            datasets.add_inputs(tx, ref, name, members)
+        dataset_versions.freeze(tx, ref, r.DatasetVersion(id="v", dataset_id="d"))
+        annotations.delete(tx, ref, input_ids=["film"], ids=["n0"])
+    sources = {
+        Source(app=ref): 3 + 1,
+        Source(app=ref, dataset_id="d"): 3,
+        Source(app=ref, dataset_id="d", dataset_version_id="v"): 4,
+        Source(app=ref, dataset_id="pictures"): 1,
+    }
+    for source, expected in sources.items():
+        with db.read() as tx:
+            counted = num_items(tx, source)
+        assert counted == len(list(Reader(db=db, contents=contents).read(source, {}))) == expected
 
 
 def test_frames_are_packed_once_and_come_back_with_a_kept_training_set(items, contents, tmp_path):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from lehr.errors import InvalidModel, InvalidParams, LehrError, NoTrainingData
 from lehr.learn.data.split import HELD_OUT_SHARE
+from lehr.learn.items import Item
 from lehr.learn.pace import Work, seconds_of
 from lehr.protocol import duration_pb2, resources_pb2, service_pb2
 from lehr.protocol.ids import AppRef
@@ -20,6 +23,8 @@ from lehr.services.models import found_model
 from lehr.services.plans import Plan, inherited, plan_of
 from lehr.services.probes import ProbeOrder, Probes
 from lehr.services.training import check_source
+from lehr.services.training_contents import Contents
+from lehr.services.training_data import Reader, num_items
 from lehr.serving.decoders import DecoderPool
 from lehr.store import concepts as concept_rows
 from lehr.store import items as item_rows
@@ -40,8 +45,6 @@ class _Question:
     plan: Plan
     concepts: tuple[str, ...]
     num_items: int
-    sample: tuple[str, ...]
-    """Contents of a few of its items."""
     bases: dict[str, str]
 
     @property
@@ -98,7 +101,7 @@ class Estimates:
         )
         pace = self.probes.pace(order)
         side = plan.template.data_order(form, question.concepts, base=folders.base).image_size
-        decode_seconds = self._decode_seconds(question.sample, side) or pace.decode_seconds
+        decode_seconds = self._decode_seconds(plan.source, side) or pace.decode_seconds
         work = Work(
             num_train=question.num_train,
             num_held_out=question.num_held_out,
@@ -110,16 +113,19 @@ class Estimates:
         )
         return Forecast(duration=_duration(seconds_of(pace, work)), peak_bytes=pace.peak_bytes)
 
-    def _decode_seconds(self, sample: Sequence[str], side: int) -> float | None:
-        """Of one picture, from a few of the real ones; None where none could be read."""
+    def _decode_seconds(self, source: item_rows.Source, side: int) -> float | None:
+        """Of one picture or frame, from the first few real ones; None where none could be read."""
+        reader = Reader(db=self.db, contents=Contents(blobs=self.blobs, decoders=self.decoders))
+        with closing(reader.read(source, {})) as items:
+            sample = list(itertools.islice(items, _SAMPLED_ITEMS))
         seconds = sorted(self._timed(sample, side))
         return seconds[len(seconds) // 2] if seconds else None
 
-    def _timed(self, contents: Sequence[str], side: int) -> Iterator[float]:
-        for sha in contents:
+    def _timed(self, items: Sequence[Item], side: int) -> Iterator[float]:
+        for item in items:
             began = time.perf_counter()
             try:
-                self.decoders.decode(self.blobs.read(sha), shorter_side=side)
+                self.decoders.decode(item.read(), shorter_side=side)
             except LehrError:
                 continue
             yield time.perf_counter() - began
@@ -146,33 +152,17 @@ def _questions(
     return [_question(tx, ref, plan, request.estimated_input_count) for plan in plans]
 
 
-def _question(tx: Connection, ref: AppRef, plan: Plan, num_items: int) -> _Question:
-    num_items = num_items or item_rows.count(tx, plan.source)
-    if not num_items:
+def _question(tx: Connection, ref: AppRef, plan: Plan, estimated_count: int) -> _Question:
+    count = estimated_count or num_items(tx, plan.source)
+    if not count:
         raise NoTrainingData(
-            "There are no processed inputs to train on yet: add some, or say in estimated_input_count how many there "
-            "will be."
+            "There are no processed inputs to train on yet: add some (a video counts by what is annotated on it), or "
+            "say in estimated_input_count how many there will be."
         )
     concepts = plan.concept_ids or tuple(
         concept.id for concept in concept_rows.page(tx, plan.source.app, page=1, per_page=100_000)
     )
-    return _Question(
-        plan=plan,
-        concepts=concepts or _UNNAMED,
-        num_items=num_items,
-        sample=_sample(tx, plan.source),
-        bases=payload_of_bases(tx, ref, plan),
-    )
-
-
-def _sample(tx: Connection, source: item_rows.Source) -> tuple[str, ...]:
-    """Contents of the first few items."""
-    contents: list[str] = []
-    for item in item_rows.stream(tx, source, batch=_SAMPLED_ITEMS):
-        contents += [item.content_sha] if item.content_sha else []
-        if len(contents) == _SAMPLED_ITEMS:
-            break
-    return tuple(contents)
+    return _Question(plan=plan, concepts=concepts or _UNNAMED, num_items=count, bases=payload_of_bases(tx, ref, plan))
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:

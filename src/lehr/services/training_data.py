@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sqlalchemy import Connection
+
 from lehr.learn.items import Box, OfVideo
 from lehr.learn.items import Item as TrainingItem
 from lehr.protocol import resources_pb2, service_pb2
@@ -94,6 +96,18 @@ def _moments(item: item_rows.Item) -> dict[tuple[int, int], list[tuple[resources
             moment = (info.time, 0 if info.time else info.number)
             moments.setdefault(moment, []).append((annotation, frame.data))
     return moments
+
+
+def num_items(tx: Connection, source: item_rows.Source) -> int:
+    """How many items `Reader.read` yields of a source, without reading more than what is said of videos."""
+    others = item_rows.count(tx, source)
+    return others + sum(_num_frames(item) - 1 for item in item_rows.videos(tx, source))
+
+
+def _num_frames(item: item_rows.Item) -> int:
+    """Of a video: its annotated frames, and its middle where something is said of the whole."""
+    is_told_of = any(note.data.concepts and not note.data.frames for note in item.annotations)
+    return len(_moments(item)) + is_told_of
 
 
 def frame_id(input_id: str, of_video: OfVideo) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +17,10 @@ from lehr.errors import NotFound
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
 from lehr.store import datasets, tables
+from lehr.store.facts import KINDS
 from lehr.store.rows import app_key_of
 
-__all__ = ["Item", "Source", "count", "stream"]
+__all__ = ["Item", "Source", "count", "stream", "videos"]
 
 
 _NOTES = tables.input_annotations
@@ -80,9 +81,21 @@ class _Rows:
     noted: tuple[ColumnElement[bool], ...] = ()
 
 
+def videos(tx: Connection, source: Source) -> Iterator[Item]:
+    """Those of `stream` that are videos. Frozen inputs are looked at one by one, others found by their kind."""
+    if source.dataset_version_id:
+        yield from (item for item in stream(tx, source) if item.input.data.HasField("video"))
+        return
+    rows = _rows(tx, source)
+    yield from _streamed(tx, replace(rows, wanted=(*rows.wanted, tables.inputs.c.kind == KINDS["video"])), 500)
+
+
 def stream(tx: Connection, source: Source, *, batch: int = 500) -> Iterator[Item]:
     """Every processed input, in order of upload, `batch` at a time in memory. Raises NotFound for an unknown source."""
-    rows = _rows(tx, source)
+    return _streamed(tx, _rows(tx, source), batch)
+
+
+def _streamed(tx: Connection, rows: _Rows, batch: int) -> Iterator[Item]:
     last = 0
     while True:
         columns = (rows.inputs.c[name] for name in ("id", "content_sha", "message"))
