@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -40,7 +40,7 @@ class Reader:
         with self.db.read() as tx:
             return tuple(concept.id for concept in concept_rows.page(tx, ref, page=1, per_page=100_000))
 
-    def read(self, source: item_rows.Source, searches: Searches) -> Iterator[TrainingItem]:
+    def read(self, source: item_rows.Source, searches: Searches) -> Generator[TrainingItem, None, None]:
         """The items to train on, in the order of their creation, with their part where a search or a label says so.
 
         Of a video these are its annotated frames, and its middle where something is said of the whole.
