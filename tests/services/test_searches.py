@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from index_shop import COLOURS, plain, two_halves
+from safetensors.numpy import save_file
+from small_embedder import publish
 
 from lehr.errors import Duplicate, InvalidRequest, InvalidSearch, NotFound
 from lehr.protocol import resources_pb2
@@ -18,6 +22,7 @@ from lehr.services.ranks import Ranks
 from lehr.services.saved_searches import SavedSearches
 from lehr.services.searches import Searches
 from lehr.store.times import micros, now, timestamp
+from lehr.store.versions import ModelVersionRef
 
 Annotation, Data, Concept = resources_pb2.Annotation, resources_pb2.Data, resources_pb2.Concept
 FIRST = Paging(1, 100)
@@ -122,6 +127,45 @@ def test_ranks_are_of_inputs_vectors_concepts_and_crops_alike(colours, searches,
     assert ids(searches.run(shop.ref, search(like_concept(id="warm", value=0)), FIRST, "inputs"))[-1] == "red"
 
 
+def test_a_concept_that_nobody_labelled_is_what_a_classifier_on_these_vectors_looks_for(
+    colours, searches, tmp_path, embedder_folder
+):
+    shop = colours
+    vectors = shop.neighbours.embed(shop.ref, [plain(colour) for colour in COLOURS.values()])
+    weights = {"grass": vectors[1] - vectors[2], "snow": vectors[3], "warm": -vectors[0]}
+    head = write_head(tmp_path / "head", weights, "softmax", embedder_folder)
+    publish(
+        shop.db, shop.bundles, head, ModelVersionRef(shop.ref, "kinds", "v1"), "embedding-classifier", concepts=weights
+    )
+    with pytest.raises(InvalidSearch, match="nothing is known"):  # it does not say that it is on the app's embedder
+        searches.run(shop.ref, search(like_concept(id="grass")), FIRST, "inputs")
+    on_ours = ModelVersionRef(shop.ref, "kinds", "v2")
+    publish(shop.db, shop.bundles, head, on_ours, "embedding-classifier", base="colours", concepts=weights)
+
+    stack = np.stack(list(weights.values()))
+    for row, name in enumerate(("grass", "snow")):
+        direction = stack[row] - stack.mean(axis=0)
+        expected = (1 + vectors @ direction / np.linalg.norm(direction)) / 2
+        hits = searches.run(shop.ref, search(like_concept(id=name)), FIRST, "inputs")
+        by_hand = dict(zip(COLOURS, expected.tolist(), strict=True))
+        assert {hit.input.id: hit.score for hit in hits} == pytest.approx(by_hand, abs=0.01)
+        assert ids(hits) == sorted(by_hand, key=lambda each: -by_hand[each])
+    assert ids(searches.run(shop.ref, search(like_concept(id="warm")), FIRST, "inputs"))[0] == "red"  # labels go first
+
+
+def write_head(folder, weights, activation, embedder_folder):
+    """A folder as an embedding-classifier's, without the embedder in it."""
+    sheet = json.loads((embedder_folder / "model.json").read_text())
+    sheet |= {"net": {"name": "embedding_classifier", "arguments": {}}, "activation": activation}
+    sheet |= {"concepts": list(weights), "output": "probabilities"}
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps(sheet))
+    stack = np.stack(list(weights.values()))
+    tensors = {"head.weight": stack, "head.bias": np.zeros(len(stack), np.float32)}
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
 def test_negated_and_several_ranks_count_alike(colours, searches):
     ref = colours.ref
     scores = {}
@@ -198,7 +242,7 @@ WRONG = {
     ),
     "not all of them zero": search(resources_pb2.Rank(annotation=Annotation(data=Data(embeddings=[{"vector": [0]}])))),
     "no input 'none'": search(like_input("none")),
-    "labelled with concept 'unknown'": search(like_concept(id="unknown")),
+    "'unknown' looks: .* train an embedding-classifier": search(like_concept(id="unknown")),
     "data.text cannot be ranked by": search(
         resources_pb2.Rank(annotation=Annotation(data=Data(text=resources_pb2.Text(raw="x"))))
     ),

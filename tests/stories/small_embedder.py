@@ -6,6 +6,7 @@ It sees the mean colours of a grid of squares, so that pictures of one colour li
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +64,25 @@ def _sheet() -> dict:
     }
 
 
-def publish(db: Database, bundles: Bundles, folder: Path, vref: ModelVersionRef) -> ModelVersionRef:
-    """A visual-embedder of that name with the folder as its trained version."""
+def publish(
+    db: Database,
+    bundles: Bundles,
+    folder: Path,
+    vref: ModelVersionRef,
+    model_type_id: str = "visual-embedder",
+    *,
+    base: str = "",
+    concepts: Iterable[str] = (),
+) -> ModelVersionRef:
+    """A model of that name with the folder as its trained version."""
     sha, size = bundles.pack(folder)
     version = resources_pb2.ModelVersion(id=vref.version_id, status=status(status_code_pb2.MODEL_TRAINED))
+    version.output_info.data.concepts.extend(resources_pb2.Concept(id=concept_id) for concept_id in concepts)
+    if base:
+        version.train_info.params.update({"base_embed_model": base})
     with db.write() as tx:
         if model_rows.get(tx, vref.app, vref.model_id) is None:
-            model = resources_pb2.Model(id=vref.model_id, name=vref.model_id, model_type_id="visual-embedder")
+            model = resources_pb2.Model(id=vref.model_id, name=vref.model_id, model_type_id=model_type_id)
             model_rows.insert(tx, vref.app, [model])
         version_rows.insert(tx, vref.app, vref.model_id, version)
         bundle_rows.put(tx, vref, bundle_rows.Bundle(sha=sha, size=size))

@@ -64,6 +64,49 @@ def hit_ids(pages) -> list[str]:
     return [hit.input.id for page in pages for hit in page.hits]
 
 
+@pytest.mark.slow  # the built-in models are prepared first
+@pytest.mark.timeout(900)
+def test_what_nobody_labelled_is_ranked_by_what_general_sees_in_it(server: Server) -> None:
+    from sklearn.datasets import load_sample_images
+
+    app = User(user_id="lehr", base_url=server.base, pat=TOKEN).create_app("unlabelled", base_workflow="General")
+    client, inputs = Client(GRPC, server.base, TOKEN, "unlabelled"), app.inputs()
+    loaded = load_sample_images()
+    names = [name.rsplit("/", 1)[-1].removesuffix(".jpg") for name in loaded.filenames]
+    photos = [
+        inputs.get_input_from_bytes(name, image_bytes=encoded(pixels))
+        for name, pixels in zip(names, loaded.images, strict=True)
+    ]
+    inputs.upload_inputs([*photos, *(inputs.get_input_from_bytes(f"c{n}", picture((90 * n, 80, 9))) for n in range(3))])
+    wait_until(lambda: client.must("GetInputCount").counts.reindexed == 5, 600, "the index")
+    finds = search(server, "unlabelled")
+
+    def asked(**concept):
+        rank = r.Rank(annotation=r.Annotation(data=r.Data(concepts=[r.Concept(**concept)])))
+
+        def answered():  # the built-in classifier is made after the embedder
+            answer = client.ask("PostInputsSearches", searches=[r.Search(query=r.Query(ranks=[rank]))])
+            return None if answer.status.code == codes.MODEL_LOADING else answer
+
+        return wait_until(answered, 300, "an answer")
+
+    def found(**concept) -> list[str]:
+        return [hit.input.id for hit in asked(**concept).hits]
+
+    assert found(name="daisy", value=1)[0] == found(id="daisy", value=1)[0] == "flower"
+    assert found(name="Palace", value=1)[0] == "china"
+    assert found(name="palace", value=0)[-1] == "china"
+    assert hit_ids(finds.query(ranks=[{"concepts": [{"name": "palace", "value": 1}]}]))[0] == "china"
+    refused = asked(name="my cat", value=1).status
+    assert (refused.code, "nothing is known of how concept 'my cat' looks" in refused.details) == (40002, True)
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=95)
+    return out.getvalue()
+
+
 FILTERS = {
     "geo": ([{"geo_point": {"longitude": -29.0, "latitude": 40.0, "geo_limit": 100}}], True),
     "geo too far": ([{"geo_point": {"longitude": -29.0, "latitude": 40.0, "geo_limit": 80}}], False),

@@ -37,7 +37,7 @@ class Head:
         return powers_NK / powers_NK.sum(axis=1, keepdims=True)
 
     def directions(self) -> np.ndarray:
-        """float32 [K, D]: where embeddings of each concept lie. What softmax takes no notice of, all rows' mean, is gone."""
+        """float32 [K, D]: where embeddings of each concept lie; without the rows' mean, which softmax does not see."""
         common_D = self.weight_KD.mean(axis=0) if self.activation == "softmax" else 0.0
         return (self.weight_KD - common_D).astype(np.float32)
 

@@ -37,6 +37,16 @@ def tell(tx: Connection, ref: AppRef, before: ModelVersionRef, after: ModelVersi
     return told
 
 
+def trained_on(
+    tx: Connection, ref: AppRef, embedder: ModelVersionRef
+) -> Iterator[tuple[ModelVersionRef, resources_pb2.ModelVersion]]:
+    """The newest trained version of each embedding-classifier of the app whose embedder is this one."""
+    models = [model.id for model in _classifiers(tx, ref)]
+    for model_id, version in version_rows.latest_trained(tx, ref, models).items():
+        if _relies(version, ref, embedder):
+            yield ModelVersionRef(ref, model_id, version.id), version
+
+
 def _classifiers(tx: Connection, ref: AppRef) -> Iterator[resources_pb2.Model]:
     filters, page = ModelFilter(model_type_id=CLASSIFIER), 1
     while models := model_rows.page(tx, ref, page=page, per_page=PAGE, filters=filters):

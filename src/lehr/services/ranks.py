@@ -3,8 +3,8 @@
 Several ranks count alike: a hit's score is the mean of what each would give it, where a negated one gives 1 minus its
 score. As scores follow from cosines, (1 + cosine) / 2, that mean is the score by the mean of the ranks' vectors.
 
-A concept stands for the mean of the vectors of what is labelled with it: labels are for filters, ranks tell what looks
-alike, labelled or not.
+A concept stands for the mean of the vectors of what is labelled with it, or, where nothing is, for what a classifier on
+these vectors looks for in it: labels are for filters, ranks tell what looks alike, labelled or not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from lehr.errors import InvalidSearch, UndecodableImage
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
+from lehr.services.concept_directions import ConceptDirections
 from lehr.services.embedding import boxes_of, cut
 from lehr.services.filters import Filters
 from lehr.services.neighbours import Neighbours, unit
@@ -157,31 +158,40 @@ class Ranks:
         return found
 
     def _of_concept(self, ref: AppRef, concept: resources_pb2.Concept, where: str) -> np.ndarray:
-        """The mean of what is labelled with it. Raises InvalidSearch where nothing is."""
-        self.neighbours.embedder(ref)  # tells if there is none
+        """The mean of what is labelled with it, or what a classifier looks for. Raises InvalidSearch, Loading."""
+        embedder = self.neighbours.embedder(ref)  # tells if there is none
         with self.neighbours.db.read() as tx:
-            examples = _labelled(tx, ref, concept, f"{where}.data.concepts")
+            ids = Filters(tx=tx, ref=ref).concept_ids(concept, f"{where}.data.concepts")
+            examples = _labelled(tx, ref, ids)
+        found = self._mean_of(ref, examples)
+        if found is None:
+            directions = ConceptDirections(db=self.neighbours.db, bundles=self.neighbours.bundles)
+            found = directions.find(ref, embedder, concept, ids)
+        if found is None:
+            named = concept.id or concept.name
+            raise InvalidSearch(
+                f"{where}: nothing is known of how concept {named!r} looks: in app {ref.app_id!r} nothing that is "
+                "indexed is labelled with it, and no classifier on the app's embeddings knows it. Label an input with "
+                "it, rank by a picture or by an input, or train an embedding-classifier that has the concept."
+            )
+        return cast(np.ndarray, unit(found[None])[0])
+
+    def _mean_of(self, ref: AppRef, examples: Sequence[tuple[int, int]]) -> np.ndarray | None:
+        """That of what is indexed of (annotation key, input key); None where nothing is."""
         inputs_of = dict(examples)
         of_regions = self.neighbours.vectors_of_annotations(ref, list(dict.fromkeys(inputs_of.values())))
         of_inputs = self.neighbours.vectors_of(ref, list(dict.fromkeys(inputs_of.values())))
         seen = [of_regions.get(key, of_inputs.get(input_key)) for key, input_key in examples]
         vectors = [vector for vector in seen if vector is not None]
-        if not vectors:
-            named = concept.id or concept.name
-            raise InvalidSearch(
-                f"{where}: nothing that is indexed is labelled with concept {named!r} in app {ref.app_id!r}, so "
-                "nothing is known of how it looks. Label an input with it, or rank by a picture."
-            )
-        return cast(np.ndarray, unit(np.mean(np.stack(vectors), axis=0)[None])[0])
+        return cast(np.ndarray, np.mean(np.stack(vectors), axis=0)) if vectors else None
 
 
 def _unreadable(error: UndecodableImage) -> UndecodableImage:
     return UndecodableImage(f"The picture to rank by cannot be read: {error.details}")
 
 
-def _labelled(tx: Connection, ref: AppRef, concept: resources_pb2.Concept, where: str) -> list[tuple[int, int]]:
-    """(annotation key, input key) of the newest that are labelled with the concept."""
-    ids = Filters(tx=tx, ref=ref).concept_ids(concept, where)
+def _labelled(tx: Connection, ref: AppRef, ids: Sequence[str]) -> list[tuple[int, int]]:
+    """(annotation key, input key) of the newest that are labelled with one of the concepts."""
     return finding.labelled(tx, app_key_of(tx, ref), tuple((id_, True) for id_ in ids), limit=MAX_EXAMPLES)
 
 
