@@ -33,7 +33,7 @@ Picture = bytes | np.ndarray
 """An encoded picture, or pixels: uint8 [H, W, 3]."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
     """A neighbour: an input, a region of it, or its frame at `frame_ms`."""
 
@@ -106,7 +106,7 @@ class Neighbours:
         ref: AppRef,
         query: np.ndarray,
         *,
-        among: Sequence[int] | None,
+        among: Sequence[int] | np.ndarray | None,
         k: int,
         metric: Metric = "cosine",
         of: Of = "inputs",

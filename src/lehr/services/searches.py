@@ -6,8 +6,9 @@ Without ranks every hit has the score 1 and the first made comes first. Saved se
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 from sqlalchemy import Connection
 
 from lehr.errors import InvalidSearch
@@ -19,6 +20,7 @@ from lehr.services.neighbours import Found, Metric, Neighbours
 from lehr.services.paging import Paging
 from lehr.services.ranks import Ranking, Ranks, legacy_ranks
 from lehr.services.regions import labels_in
+from lehr.services.search_room import SearchRoom
 from lehr.store import finding
 from lehr.store import inputs as input_rows
 from lehr.store.conditions import Asked
@@ -30,8 +32,11 @@ ALGORITHMS = ("nearest_neighbor", "brute_force", "avg_concept_brute_force")
 METRICS: dict[int, Metric] = {0: "euclidean", 1: "euclidean", 2: "cosine"}
 """Number of a `Search.Metric` → what it is called inside. The order of hits, and their scores, are the same by both."""
 
+FAR = 10_000
+"""Hits: a page that is farther behind is held against how many there can be."""
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
     """Where a hit is: an input, and an annotation or a frame of it."""
 
@@ -48,9 +53,10 @@ class Searches:
     db: Database
     neighbours: Neighbours
     ranks: Ranks
+    room: SearchRoom = field(default_factory=SearchRoom)
 
     def run(self, ref: AppRef, search: resources_pb2.Search, paging: Paging, kind: Kind) -> list[resources_pb2.Hit]:
-        """A page of hits. Raises InvalidSearch, and NotFound without the app."""
+        """A page of hits. Raises InvalidSearch, NotFound without the app, and Busy while others rank too much."""
         ranking = self._ranking(ref, search)
         start = (paging.page - 1) * paging.per_page
         with self.db.read() as tx:
@@ -58,11 +64,14 @@ class Searches:
             if ranking is None:
                 return list(_hits(tx, ref, _unranked(tx, ref, asked, paging, kind), kind))
             chosen = _Chosen.of(tx, ref, asked, kind)
-        reach = start + paging.per_page
-        places = chosen.ranked(ref, self.neighbours, METRICS[search.metric], reach, ranking)
-        good = [place for place in places if place.score >= search.min_value]
+            reach = start + paging.per_page
+            if reach > FAR:  # counting takes as long as an ordinary search
+                reach = min(reach, chosen.most(tx, ref))
+        with self.room.taken(reach):
+            places = chosen.ranked(ref, self.neighbours, METRICS[search.metric], reach, ranking)
+            page = [place for place in places if place.score >= search.min_value][start:]
         with self.db.read() as tx:
-            return list(_hits(tx, ref, good[start:reach], kind))
+            return list(_hits(tx, ref, page, kind))
 
     def count(self, ref: AppRef, search: resources_pb2.Search, kind: Kind) -> int:
         """How many hits the search has on all pages together."""
@@ -73,9 +82,10 @@ class Searches:
                 find = finding.inputs_found if kind == "inputs" else finding.annotations_found
                 return finding.count(tx, find(tx, ref, asked))
             chosen = _Chosen.of(tx, ref, asked, kind)
-            reach = chosen.total if chosen.total is not None else input_rows.count(tx, ref)
-        places = chosen.ranked(ref, self.neighbours, METRICS[search.metric], reach, ranking)
-        return sum(place.score >= search.min_value for place in places)
+            reach = chosen.most(tx, ref)
+        with self.room.taken(reach):
+            places = chosen.ranked(ref, self.neighbours, METRICS[search.metric], reach, ranking)
+            return sum(place.score >= search.min_value for place in places)
 
     def _ranking(self, ref: AppRef, search: resources_pb2.Search) -> Ranking | None:
         check_search(search)
@@ -109,7 +119,7 @@ def _unranked(tx: Connection, ref: AppRef, asked: Asked, paging: Paging, kind: K
 class _Chosen:
     """What passed the filters, and so may be ranked."""
 
-    input_keys: Sequence[int] | None
+    input_keys: Sequence[int] | np.ndarray | None
     """None: every input of the app."""
     part_keys: Sequence[int]
     """Annotations of regions and frames: ranked by how these look."""
@@ -124,7 +134,8 @@ class _Chosen:
         if kind == "inputs":
             if asked == Asked():
                 return cls(input_keys=None, part_keys=(), notes_of=None, total=None)
-            keys = list(tx.execute(finding.inputs_found(tx, ref, asked)).scalars())
+            found = tx.execute(finding.inputs_found(tx, ref, asked))
+            keys = np.fromiter(found.scalars(), np.int64)  # there may be a million of them
             return cls(input_keys=keys, part_keys=(), notes_of=None, total=len(keys))
         parts: list[int] = []
         notes_of: dict[int, list[int | None]] = {}
@@ -137,6 +148,10 @@ class _Chosen:
             notes_of[key] = [None]
         total = len(parts) + sum(map(len, notes_of.values()))
         return cls(input_keys=list(notes_of), part_keys=parts, notes_of=notes_of, total=total)
+
+    def most(self, tx: Connection, ref: AppRef) -> int:
+        """So many hits there are at most."""
+        return input_rows.count(tx, ref) if self.total is None else self.total
 
     def ranked(self, ref: AppRef, neighbours: Neighbours, metric: Metric, reach: int, ranking: Ranking) -> list[Place]:
         """The best, up to `reach` of them, the likest first."""
