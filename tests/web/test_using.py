@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from clarifai_grpc.grpc.api import resources_pb2 as r
@@ -21,6 +22,7 @@ from web_browser import Browser, asking, flower, serious_faults
 from lehr.protocol.ids import AppRef
 from lehr.services.bundles import Bundles
 from lehr.store.versions import ModelVersionRef
+from lehr.web.drafts import Draft
 
 APP = "/users/lehr/apps/photos"
 OTHERS = 6
@@ -309,7 +311,12 @@ def drag_line(browser: Browser, source: str, target: str) -> None:
     page.mouse.up()
 
 
-@pytest.mark.xfail(reason="the saved workflow's second node answered no concepts; the cause is not found yet")
+def taken_by(node_id: str, url: str) -> tuple[str, ...]:
+    """The nodes whose output it takes, in the draft that an address keeps."""
+    draft = Draft.from_text(parse_qs(urlsplit(url).query).get("draft", [""])[0])
+    return draft.get(node_id).inputs if draft else ()
+
+
 def test_a_workflow_is_drawn_by_mouse_checked_saved_run_and_carried_as_yaml(browser: Browser, filled: Server):
     ask = partial(asking(filled), app_id="photos")
     page = browser.page
@@ -327,13 +334,16 @@ def test_a_workflow_is_drawn_by_mouse_checked_saved_run_and_carried_as_yaml(brow
     assert "lehr-graph-bad" in node(browser, "concept-threshold").get_attribute("class")
     assert page.get_by_role("button", name="Save as a new version").is_disabled()
     browser.shoot("workflow-problem")
+    line = page.get_by_role("button", name="Connection from general-image-embedding to concept-threshold")
     page.get_by_role("checkbox", name="general-image-embedding").click()  # takes the line away
+    line.wait_for(state="detached")
     drag_line(browser, "general-image-recognition", "concept-threshold")
+    page.wait_for_url(lambda url: taken_by("concept-threshold", url) == ("general-image-recognition",))
     page.get_by_text("It can run like this").wait_for()
     page.reload()  # what is drawn is in the address
     browser.shown()
     node(browser, "concept-threshold").click()
-    page.get_by_label("threshold", exact=True).fill("0.2")
+    page.get_by_label("threshold", exact=True).fill("0.1")
     page.get_by_label("threshold", exact=True).press("Enter")
     node(browser, "general-image-embedding").press("Delete")
     node(browser, "general-image-embedding").wait_for(state="detached")

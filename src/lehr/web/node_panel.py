@@ -1,4 +1,7 @@
-"""One node of a workflow, opened: its name, what it takes, what it is configured with."""
+"""One node of a workflow, opened: its name, what it takes, what it is configured with.
+
+While only the configuration changes the panel stays as it is (`shown_of`): whoever types in it keeps their place.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,18 @@ from lehr.web import pieces
 from lehr.web.drafts import Draft, Node, operator_for
 from lehr.web.palette import title_of
 
-Change = Callable[[Draft, str], None]
-"""Takes the draft as it is now, and the node that is chosen."""
+Edit = Callable[[Draft], Draft]
+Change = Callable[[Edit, str], None]
+"""Takes what is done to the draft as it is by then, and the node that is chosen afterwards."""
+
+
+def shown_of(draft: Draft, node_id: str) -> object:
+    """What the panel is drawn from; it needs no drawing while this is the same."""
+    node, problem = draft.get(node_id), draft.problem()
+    if node is None:
+        return None
+    told = problem[1] if problem and problem[0] == node_id else ""
+    return node.id, node.model, node.inputs, tuple(each.id for each in draft.nodes), told
 
 
 def node_panel(draft: Draft, node_id: str, change: Change) -> None:
@@ -35,15 +48,29 @@ def node_panel(draft: Draft, node_id: str, change: Change) -> None:
     _name(draft, node, change)
     _inputs(draft, node, change)
     hidden = ui.checkbox("Leave its output out of the answer", value=node.is_hidden)
-    hidden.on_value_change(lambda event: change(draft.changed(replace(node, is_hidden=bool(event.value))), node.id))
+    hidden.on_value_change(lambda event: change(_hiding(node.id, is_hidden=bool(event.value)), node.id))
     operator = operator_for(node.model.type_id)
     if operator is None:
-        _limits(draft, node, change)
+        _limits(node, change)
     else:
         pieces.text(operator.description, classes="lehr-quiet lehr-small")
         for parameter in operator.parameters:
-            _parameter(draft, node, parameter, change)
-    pieces.button("Delete node", lambda: change(draft.without(node.id), ""), icon="delete", kind="danger")
+            _parameter(node, parameter, change)
+    pieces.button("Delete node", lambda: change(lambda now: now.without(node.id), ""), icon="delete", kind="danger")
+
+
+def _hiding(node_id: str, *, is_hidden: bool) -> Edit:
+    return _editing(node_id, lambda node: replace(node, is_hidden=is_hidden))
+
+
+def _editing(node_id: str, edit: Callable[[Node], Node]) -> Edit:
+    """Changes one node of a draft, if it is still there."""
+
+    def edited(now: Draft) -> Draft:
+        node = now.get(node_id)
+        return now if node is None else now.changed(edit(node))
+
+    return edited
 
 
 def _model_words(node: Node) -> str:
@@ -64,7 +91,7 @@ def _name(draft: Draft, node: Node, change: Change) -> None:
         if draft.get(new) is not None:
             pieces.warn(f"Another node is called {new!r}.")
             return
-        change(draft.renamed(node.id, new), new)
+        change(lambda now: now.renamed(node.id, new), new)
 
     name.on("blur", rename)
     name.on("keydown.enter", rename)
@@ -80,47 +107,54 @@ def _inputs(draft: Draft, node: Node, change: Change) -> None:
     with pieces.element("div", "lehr-ticks"):
         for other in others:
             tick = ui.checkbox(other.id, value=other.id in node.inputs)
-            tick.on_value_change(_ticked(draft, other.id, node.id, change))
+            tick.on_value_change(_ticked(other.id, node.id, change))
     if not node.inputs:
         pieces.text("Nothing is ticked: it takes the input.", classes="lehr-quiet lehr-small")
 
 
-def _ticked(draft: Draft, source: str, target: str, change: Change) -> Callable[[Any], None]:
-    return lambda event: change((draft.joined if event.value else draft.parted)(source, target), target)
+def _ticked(source: str, target: str, change: Change) -> Callable[[Any], None]:
+    def ticked(event: Any) -> None:
+        change(lambda now: (now.joined if event.value else now.parted)(source, target), target)
+
+    return ticked
 
 
 # -- configuration -----------------------------------------------------------------------------------------------------
 
 
-def _limits(draft: Draft, node: Node, change: Change) -> None:
+def _limits(node: Node, change: Change) -> None:
     """Of a model that was trained: how much of what it says goes on."""
-    config = dict(node.override.get("output_config", {}))
-
-    def put(name: str, value: Any) -> None:
-        changed = {**config, name: value} if value else {key: each for key, each in config.items() if key != name}
-        override = {**node.override, "output_config": changed}
-        kept = override if changed else {key: each for key, each in node.override.items() if key != "output_config"}
-        change(draft.changed(replace(node, override=_settled(kept))), node.id)
-
     if node.model.type_id in ("visual-embedder", "clusterer"):
         return
+    config = dict(node.override.get("output_config", {}))
     most = ui.number("At most so many concepts", value=config.get("max_concepts"), min=1, max=200, precision=0)
     least = ui.number("Least value", value=config.get("min_value"), min=0, max=1, step=0.01)
     for made, name, to in ((most, "max_concepts", int), (least, "min_value", float)):
         made.props("outlined dense clearable").classes("lehr-field")
-        made.on("blur", _reading(made, name, to, put, config))
-        made.on("keydown.enter", _reading(made, name, to, put, config))
+        put = _limiting(made, node.id, name, to, change)
+        made.on("blur", put)
+        made.on("keydown.enter", put)
 
 
-def _reading(
-    made: ui.number, name: str, to: Callable[[float], float], put: Callable[[str, Any], None], config: Mapping[str, Any]
+def _limiting(
+    made: ui.number, node_id: str, name: str, to: Callable[[float], float], change: Change
 ) -> Callable[[], None]:
-    def read() -> None:
+    def put() -> None:
         value = None if made.value is None else to(made.value)
-        if value != config.get(name):
-            put(name, value)
+        change(_editing(node_id, lambda node: _limited(node, name, value)), node_id)
 
-    return read
+    return put
+
+
+def _limited(node: Node, name: str, value: float | None) -> Node:
+    return _overridden(node, "output_config", {**node.override.get("output_config", {}), name: value or None})
+
+
+def _overridden(node: Node, part: str, values: Mapping[str, Any]) -> Node:
+    """With these values in a part of what the node overrides; those that are None are the model's own."""
+    kept = {name: value for name, value in values.items() if value is not None}
+    override = {**node.override, part: kept}
+    return replace(node, override=_settled(override if kept else {k: v for k, v in override.items() if k != part}))
 
 
 def _settled(override: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,22 +165,13 @@ def _settled(override: Mapping[str, Any]) -> dict[str, Any]:
     return settled
 
 
-def _parameter(draft: Draft, node: Node, parameter: Parameter, change: Change) -> None:
-    params = dict(node.override.get("params", {}))
-    given = params.get(parameter.name)
+def _parameter(node: Node, parameter: Parameter, change: Change) -> None:
+    value = _value(node, parameter)
 
-    def put(value: Any) -> None:
-        if value == given or (given is None and value == parameter.default):
-            return
-        changed = {key: each for key, each in params.items() if key != parameter.name}
-        if value is not None and value != "":
-            changed[parameter.name] = value
-        override = {**node.override, "params": changed}
-        change(draft.changed(replace(node, override=_settled(override))), node.id)
+    def put(given: Any) -> None:
+        change(_editing(node.id, lambda now: _configured(now, parameter, given)), node.id)
 
     label = parameter.name.replace("_", " ")
-    is_plain = node.model.id in ("", node.model.type_id)
-    value: Any = given if given is not None else parameter.default if is_plain else None
     made: Any
     if parameter.kind == "enum":
         options = [name for name in parameter.options or () if name.isidentifier()]
@@ -158,12 +183,30 @@ def _parameter(draft: Draft, node: Node, parameter: Parameter, change: Change) -
         made.on("blur", lambda: put(made.value))
         made.on("keydown.enter", lambda: put(made.value))
     else:
-        made = pieces.field(label, _as_text(given))
+        made = pieces.field(label, _as_text(value))
         made.on("blur", lambda: put(_from_text(parameter, made.value)))
         made.on("keydown.enter", lambda: put(_from_text(parameter, made.value)))
-    made.props["hint"] = (
-        parameter.sentence if value is not None else f"{parameter.sentence} Empty: as the model has it."
-    )
+    emptied = "" if _is_plain(node) else " Empty: as the model has it."
+    made.props["hint"] = f"{parameter.sentence}{emptied}"
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether its model has nothing but the defaults."""
+    return node.model.id in ("", node.model.type_id)
+
+
+def _value(node: Node, parameter: Parameter) -> Any:
+    """What a parameter of a node is; None where its model decides."""
+    given = node.override.get("params", {}).get(parameter.name)
+    return given if given is not None else parameter.default if _is_plain(node) else None
+
+
+def _configured(node: Node, parameter: Parameter, given: Any) -> Node:
+    """With a parameter as it is given; an empty one is the model's own."""
+    wanted = None if given == "" else given
+    if wanted == _value(node, parameter):
+        return node
+    return _overridden(node, "params", {**node.override.get("params", {}), parameter.name: wanted})
 
 
 def _as_text(given: Any) -> str:

@@ -123,14 +123,24 @@ def table(caption: str, *headings: str, numbers: tuple[str, ...] = ()) -> ui.ele
 class Redrawn:
     """A part of a page that is drawn anew, for this browser alone."""
 
-    def __init__(self, draw: Callable[[Redrawn], object], *, classes: str = "lehr-stack") -> None:
-        """`draw` gets this very object, for buttons that change what is drawn."""
-        self._draw = draw
+    def __init__(
+        self,
+        draw: Callable[[Redrawn], object],
+        *,
+        classes: str = "lehr-stack",
+        shows: Callable[[], object] | None = None,
+    ) -> None:
+        """`draw` gets this very object, for buttons that change what is drawn; `shows` tells what it is drawn from."""
+        self._draw, self._shows, self._shown = draw, shows, object()
         self._place = element("div", classes)
         self.draw()
 
     def draw(self) -> None:
-        """Draws it as things are now."""
+        """Draws it as things are now; not where all that it shows is as it was: a click on it would be lost."""
+        if self._shows is not None:
+            before, self._shown = self._shown, self._shows()
+            if self._shown == before:
+                return
         self._place.clear()
         with self._place:
             self._draw(self)

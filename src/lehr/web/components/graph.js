@@ -13,7 +13,7 @@ const SVG = "http://www.w3.org/2000/svg";
 
 class Graph {
   constructor(host, options, tell) {
-    Object.assign(this, { host, tell, fixed: options.fixed, chosen: options.chosen, joining: null });
+    Object.assign(this, { host, tell, fixed: options.fixed, chosen: options.chosen, joining: null, elements: new Map() });
     this.stage = make("div", "lehr-graph-stage");
     this.lines = document.createElementNS(SVG, "svg");
     this.lines.setAttribute("class", "lehr-graph-lines");
@@ -35,7 +35,6 @@ class Graph {
   }
 
   show(nodes, chosen) {
-    const focused = document.activeElement?.dataset?.nodeId;
     this.nodes = nodes;
     this.chosen = chosen;
     this.places = placed(nodes);
@@ -45,11 +44,25 @@ class Graph {
     this.height = 2 * EDGE + rows * HEIGHT + (rows - 1) * DOWN;
     Object.assign(this.stage.style, { width: `${this.width}px`, height: `${this.height}px` });
     for (const [name, value] of [["width", this.width], ["height", this.height]]) this.lines.setAttribute(name, value);
-    this.elements = new Map();
-    this.stage.replaceChildren(this.lines, this.start(), ...nodes.map((node) => this.box(node)));
+    this.showNodes(nodes);
     this.draw();
     this.center();
-    if (focused) this.elements.get(focused)?.focus();
+  }
+
+  /** A node that stays keeps its element: whoever points at it, drags from it or has the keyboard on it goes on. */
+  showNodes(nodes) {
+    for (const [id, element] of this.elements) {
+      if (this.places.has(id)) continue;
+      if (this.joining === id) this.stopJoining();
+      element.remove();
+      this.elements.delete(id);
+    }
+    if (!this.elements.has(INPUT)) this.put(this.start(), INPUT);
+    for (const node of nodes) {
+      const element = this.elements.get(node.id) || this.box(node.id);
+      this.describe(element, node);
+      this.put(element, node.id);
+    }
   }
 
   /** A graph that is narrower than its place stands in the middle of it. */
@@ -61,30 +74,33 @@ class Graph {
   // -- nodes ------------------------------------------------------------------------------------------------------------
 
   start() {
-    const element = make("div", "lehr-graph-node lehr-graph-start", {}, make("i", "material-icons q-icon", { "aria-hidden": "true" }, "image"), "Input");
-    this.put(element, INPUT);
+    return make("div", "lehr-graph-node lehr-graph-start", {}, make("i", "material-icons q-icon", { "aria-hidden": "true" }, "image"), "Input");
+  }
+
+  box(id) {
+    const element = make("div", "lehr-graph-node", { role: "button", tabindex: "0", "data-node-id": id });
+    element.append(make("strong", "lehr-graph-name", {}, id), make("span", "lehr-graph-kind"), make("span", "lehr-graph-gives"));
+    if (!this.fixed) element.append(this.port(id));
+    element.addEventListener("click", () => this.press(id));
+    element.addEventListener("keydown", (event) => this.onKey(event, id));
     return element;
   }
 
-  box(node) {
+  describe(element, node) {
     const takes = node.inputs.length ? `takes from ${node.inputs.join(", ")}` : "takes the input";
-    const words = `${node.id}, ${node.kind}, ${takes}${node.problem ? `. Problem: ${node.problem}` : ""}`;
-    const element = make("div", "lehr-graph-node", { role: "button", tabindex: "0", "aria-label": words, "aria-pressed": String(node.id === this.chosen), "data-node-id": node.id });
+    element.setAttribute("aria-label", `${node.id}, ${node.kind}, ${takes}${node.problem ? `. Problem: ${node.problem}` : ""}`);
+    element.setAttribute("aria-pressed", String(node.id === this.chosen));
     element.classList.toggle("lehr-graph-chosen", node.id === this.chosen);
     element.classList.toggle("lehr-graph-bad", Boolean(node.problem));
     element.classList.toggle("lehr-graph-quiet", node.hidden);
-    element.append(make("strong", "lehr-graph-name", {}, node.id), make("span", "lehr-graph-kind", {}, node.kind));
-    element.append(make("span", "lehr-graph-gives", {}, node.problem || (node.gives ? `→ ${node.gives}` : "")));
-    if (!this.fixed) element.append(this.port(node));
-    element.addEventListener("click", () => this.press(node.id));
-    element.addEventListener("keydown", (event) => this.onKey(event, node));
-    this.put(element, node.id);
-    return element;
+    element.querySelector(".lehr-graph-kind").textContent = node.kind;
+    element.querySelector(".lehr-graph-gives").textContent = node.problem || (node.gives ? `→ ${node.gives}` : "");
   }
 
   put(element, id) {
     const { x, y } = this.corner(id);
     Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${id === INPUT ? START : WIDTH}px`, height: `${HEIGHT}px` });
+    if (!element.parentNode) this.stage.append(element);
     this.elements.set(id, element);
   }
 
@@ -94,7 +110,7 @@ class Graph {
   }
 
   /** Where a node's output begins: dragged from here to another node, it goes there. */
-  port(node) {
+  port(id) {
     const port = make("span", "lehr-graph-port", { title: "Drag to the node that takes this output", "aria-hidden": "true" });
     port.addEventListener("click", (event) => event.stopPropagation());
     port.addEventListener("pointerdown", (event) => {
@@ -104,11 +120,11 @@ class Graph {
       const line = document.createElementNS(SVG, "path");
       line.setAttribute("class", "lehr-graph-line lehr-graph-draft");
       this.lines.append(line);
-      const from = this.end(node.id);
+      const from = this.end(id);
       const move = (moved) => {
         const frame = this.stage.getBoundingClientRect();
         line.setAttribute("d", curve(from, { x: moved.clientX - frame.left, y: moved.clientY - frame.top }));
-        this.aim(this.at(moved), node.id);
+        this.aim(this.at(moved), id);
       };
       const end = (ended) => {
         port.removeEventListener("pointermove", move);
@@ -117,7 +133,7 @@ class Graph {
         line.remove();
         this.aim(null);
         const target = ended.type === "pointerup" ? this.at(ended) : null;
-        if (target && target !== node.id) this.join(node.id, target);
+        if (target && target !== id) this.join(id, target);
       };
       port.addEventListener("pointermove", move);
       port.addEventListener("pointerup", end);
@@ -153,18 +169,18 @@ class Graph {
     this.note.textContent = "";
   }
 
-  onKey(event, node) {
+  onKey(event, id) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const act = {
-      Enter: () => this.press(node.id),
-      " ": () => this.press(node.id),
-      Delete: () => this.tell("removed", node.id),
-      Backspace: () => this.tell("removed", node.id),
-      c: () => this.startJoining(node.id),
-      ArrowRight: () => this.step(node.id, 1, 0),
-      ArrowLeft: () => this.step(node.id, -1, 0),
-      ArrowDown: () => this.step(node.id, 0, 1),
-      ArrowUp: () => this.step(node.id, 0, -1),
+      Enter: () => this.press(id),
+      " ": () => this.press(id),
+      Delete: () => this.tell("removed", id),
+      Backspace: () => this.tell("removed", id),
+      c: () => this.startJoining(id),
+      ArrowRight: () => this.step(id, 1, 0),
+      ArrowLeft: () => this.step(id, -1, 0),
+      ArrowDown: () => this.step(id, 0, 1),
+      ArrowUp: () => this.step(id, 0, -1),
     }[event.key];
     const changes = ["Delete", "Backspace", "c"].includes(event.key);
     if (!act || (this.fixed && changes)) return;

@@ -13,7 +13,7 @@ from lehr.services.base_workflow import EMBEDDERS
 from lehr.web import index_state, pieces, words
 from lehr.web.components.graph import Drawn, Graph
 from lehr.web.drafts import Draft, told_of
-from lehr.web.node_panel import Change, node_panel
+from lehr.web.node_panel import Change, Edit, node_panel, shown_of
 from lehr.web.page import Page, Visit
 from lehr.web.pages.workflows import ask_for_workflow
 from lehr.web.palette import Palette, palette_of, title_of, with_models
@@ -43,6 +43,11 @@ class Drawing:
     def is_built_in(self) -> bool:
         """Whether it is everybody's, and nobody's to change."""
         return bool(self.workflow.app_id == BUILT_IN.app_id and self.workflow.user_id == BUILT_IN.user_id)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it can run."""
+        return self.draft.problem() is None
 
     def problem(self) -> tuple[str, str] | None:
         """The node that cannot be, and why."""
@@ -127,9 +132,11 @@ async def _editor(drawing: Drawing) -> None:
         for part in parts:
             part.draw()
 
-    def change(draft: Draft, chosen: str) -> None:
-        drawing.change(draft, chosen)
-        show()
+    def change(edit: Edit, chosen: str) -> None:
+        draft = edit(drawing.draft)
+        if (draft, chosen) != (drawing.draft, drawing.chosen):
+            drawing.change(draft, chosen)
+            show()
 
     async def save() -> None:
         if not await _save(drawing):
@@ -138,31 +145,44 @@ async def _editor(drawing: Drawing) -> None:
     with pieces.element("div", "lehr-flow"):
         with pieces.card():
             with pieces.element("div", "lehr-toolbar", role="group", **{"aria-label": "Change the graph"}):
-                parts.append(pieces.Redrawn(lambda _: _adding(drawing, palette, change), classes="lehr-grow"))
-                parts.append(pieces.Redrawn(lambda _: _saving(drawing, save), classes="lehr-row"))
+                _adding(drawing, palette, change)
+                parts.append(
+                    pieces.Redrawn(
+                        lambda _: _saving(drawing, save),
+                        classes="lehr-row",
+                        shows=lambda: (drawing.is_changed, drawing.is_sound),
+                    )
+                )
             graph = Graph(drawing.drawn(), chosen=drawing.chosen)
             parts.append(pieces.Redrawn(lambda _: _state(drawing)))
             with pieces.element("p", "lehr-keys"):
                 _key_words()
         with pieces.card():
-            parts.append(pieces.Redrawn(lambda _: node_panel(drawing.draft, drawing.chosen, change)))
-    _listen(drawing, graph, change)
+            parts.append(
+                pieces.Redrawn(
+                    lambda _: node_panel(drawing.draft, drawing.chosen, change),
+                    shows=lambda: shown_of(drawing.draft, drawing.chosen),
+                )
+            )
+    _listen(graph, change)
 
 
-def _listen(drawing: Drawing, graph: Graph, change: Change) -> None:
-    graph.on_chosen(lambda node_id: change(drawing.draft, node_id))
-    graph.on_removed(lambda node_id: change(drawing.draft.without(node_id), ""))
-    graph.on_joined(lambda source, target: change(drawing.draft.joined(source, target), target))
-    graph.on_parted(lambda source, target: change(drawing.draft.parted(source, target), target))
+def _listen(graph: Graph, change: Change) -> None:
+    graph.on_chosen(lambda node_id: change(lambda now: now, node_id))
+    graph.on_removed(lambda node_id: change(lambda now: now.without(node_id), ""))
+    graph.on_joined(lambda source, target: change(lambda now: now.joined(source, target), target))
+    graph.on_parted(lambda source, target: change(lambda now: now.parted(source, target), target))
 
 
 def _adding(drawing: Drawing, palette: Palette, change: Change) -> None:
-    choice = pieces.choice(dict(palette.names), "Add a node", with_input=True)
+    choice = pieces.choice(dict(palette.names), "Add a node", with_input=True).classes("lehr-grow")
 
     def add(key: object) -> None:
         model = palette.models.get(str(key or ""))
         if model is not None:
-            change(*drawing.draft.added(model, after=drawing.chosen))
+            draft, node_id = drawing.draft.added(model, after=drawing.chosen)
+            change(lambda _: draft, node_id)
+            choice.set_value(None)
 
     choice.on_value_change(lambda event: add(event.value))
 
@@ -172,7 +192,7 @@ def _saving(drawing: Drawing, save: pieces.Act) -> None:
         pieces.link_button("Discard", drawing.visit.request.url.path, icon="undo")
     label = "Save as a copy" if drawing.is_built_in else "Save as a new version"
     button = pieces.button(label, save, icon="save", kind="main")
-    button.set_enabled(drawing.is_built_in or (drawing.is_changed and drawing.draft.problem() is None))
+    button.set_enabled(drawing.is_built_in or (drawing.is_changed and drawing.is_sound))
 
 
 def _state(drawing: Drawing) -> None:
