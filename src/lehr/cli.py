@@ -7,6 +7,7 @@ import gc
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from lehr.hyperparameters import Knob
     from lehr.settings import Settings
     from lehr.templates import Template
+
+_FORMATS = ("coco", "yolo", "voc", "csv", "image-folder")
+"""Of data sets on the disk: the names in lehr.imports.FORMATS, which is slow to load."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,10 +92,18 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     weights.add_argument("--weights", type=Path, help="the folder of weights (LEHR_WEIGHTS)")
     weights.set_defaults(run=_weights)
 
-    train = commands.add_parser("train", help="train on a folder of class folders, without a server")
+    train = commands.add_parser("train", help="train on a folder of labelled images, without a server")
     train.add_argument("--template", required=True, metavar="T", help="see `lehr templates`")
     train.add_argument("--model-type", default="visual-classifier", metavar="TYPE", help="default visual-classifier")
-    train.add_argument("--data", required=True, type=Path, metavar="DIR", help="one sub-folder of images per concept")
+    train.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="one sub-folder of images per concept, or as `lehr import`",
+    )
+    train.add_argument("--format", choices=_FORMATS, default="", help="default: found out by what is in the folder")
+    train.add_argument("--with-errors", action="store_true", help="train on what is good although something is not")
     train.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the trained model goes")
     train.add_argument("--weights", type=Path, metavar="DIR", help="folder of extra pretrained weights")
     train.add_argument(
@@ -120,8 +132,7 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     into.add_argument("folder", type=Path, metavar="DIR")
     into.add_argument("--app", metavar="ID", default="", help="app to bring it into; made if it does not exist")
     into.add_argument("--dataset", metavar="ID", default="", help="dataset in it (default: called as the folder)")
-    formats = ("coco", "yolo", "voc", "csv", "image-folder")
-    into.add_argument("--format", choices=formats, default="", help="default: found out by what is in the folder")
+    into.add_argument("--format", choices=_FORMATS, default="", help="default: found out by what is in the folder")
     into.add_argument("--dry-run", action="store_true", help="only report what is there and what is wrong with it")
     into.add_argument("--with-errors", action="store_true", help="import what is good although something is not")
     into.set_defaults(run=_import)
@@ -243,6 +254,7 @@ def _keys(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from lehr import templates
     from lehr.hyperparameters import parse
+    from lehr.imports.training import items_in
     from lehr.learn.offline import FolderOrder, train_folder
 
     template = templates.find(options.model_type, options.template)
@@ -250,7 +262,13 @@ def _train(options: argparse.Namespace) -> int:
     for notice in notices:
         print(notice)
     with tempfile.TemporaryDirectory(prefix="lehr-packs-") as cache:
-        order = FolderOrder(data=options.data, out=options.out, cache=Path(cache), weights=options.weights)
+        order = FolderOrder(
+            data=options.data,
+            out=options.out,
+            cache=Path(cache),
+            weights=options.weights,
+            read=partial(items_in, format=options.format, with_errors=options.with_errors),
+        )
         bundle = train_folder(template, form, order, show=_show)
     print(f"{bundle.folder}: try `lehr predict {bundle.folder} IMAGE…`")
     return 0

@@ -20,6 +20,7 @@ from lehr.learn.data.video import DEFAULT_SAMPLE_MS, looks_like_video, video_for
 from lehr.learn.detection.found import boxes_in
 from lehr.learn.events import EpochEnded, Stepped
 from lehr.learn.folder import read_folder
+from lehr.learn.items import Item
 from lehr.learn.predictor import AnyPredictor, Predictor
 from lehr.learn.problem import Problem
 from lehr.learn.progress import Progress
@@ -51,7 +52,7 @@ class FolderOrder:
     """Where to train from and to."""
 
     data: Path
-    """Folder of class folders, see folder.py."""
+    """Folder of pictures that are labelled somehow."""
     out: Path
     """Model folder to write; must not exist."""
     cache: Path
@@ -59,6 +60,8 @@ class FolderOrder:
     device: str = "auto"
     weights: Path | None = None
     """Folder of extra pretrained weights."""
+    read: Callable[[Path], list[Item]] = read_folder
+    """How the folder is labelled: by class folders, see folder.py, unless something else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +99,8 @@ def train_folder(
     """
     if order.out.exists():
         raise InvalidInput(f"{order.out} exists already; name a folder that does not.")
-    items = read_folder(order.data)
-    concepts = sorted({concept for item in items for concept in item.positives})
+    items = order.read(order.data)
+    concepts = _concepts(template, form, order.data, items)
     say(f"{len(items)} pictures of {len(concepts)} concepts in {order.data}")
     data = build_data(
         template.data_order(form, concepts),
@@ -107,6 +110,23 @@ def train_folder(
     )
     say(f"{data.num_train} to train on, {data.num_held_out} held out")
     return _trained(template, form, data, order, (say, show))
+
+
+def _concepts(template: RecipeBook, form: Any, folder: Path, items: Sequence[Item]) -> list[str]:
+    """What there is to learn: the concepts of whole pictures, or a detector's, those of boxes."""
+    whole = {concept for item in items for concept in item.positives}
+    boxed = {box.concept for item in items for box in item.boxes}
+    needs_boxes = bool(whole | boxed) and template.data_order(form, sorted(whole | boxed)).needs_boxes
+    found = boxed if needs_boxes else whole
+    if found:
+        return sorted(found)
+    if needs_boxes:
+        raise InvalidInput(
+            f"{folder} holds {len(items)} pictures and no box, and boxes are what a detector learns from: give a "
+            "folder in the form of COCO, YOLO, Pascal VOC or CSV, or train a visual-classifier."
+        )
+    told = " but boxes say what is in parts of them: train a visual-detector, or" if boxed else ":"
+    raise InvalidInput(f"No picture of {len(items)} in {folder} has a label of the whole{told} label some.")
 
 
 def predict_files(
@@ -210,6 +230,9 @@ def duration(seconds: int) -> str:
 
 def summary_text(bundle: Bundle) -> str:
     """What the held-out items say, and how the model will be served."""
-    accuracy = bundle.metrics.get("top1_accuracy")
-    found = f"held-out accuracy {accuracy:.4f}" if accuracy is not None else "no held-out items to judge it by"
+    shown = {"top1_accuracy": "accuracy", "map_50": "mean average precision at IoU 0.5"}
+    told = [
+        f"{words} {bundle.metrics[name]:.4f}" for name, words in shown.items() if bundle.metrics.get(name) is not None
+    ]
+    found = f"held-out {', '.join(told)}" if told else "no held-out items to judge it by"
     return f"{found}; served by {bundle.serving['form']} ({bundle.serving['precision']})"
