@@ -148,6 +148,22 @@ def test_a_stream_that_breaks_ends_with_the_reason(door):
     assert (last.status.code, last.status.details) == (21200, "it went away")
 
 
+def test_a_stream_ends_when_its_key_is_deleted(kit, nouns, monkeypatch):
+    monkeypatch.setattr("lehr.api.door.LOOK_AGAIN_SECONDS", 0)
+    keys = {"pat": kit.authenticate("pat")}
+    door = Door(
+        authenticate=lambda token: keys.get(token) or kit.authenticate("deleted"),
+        implementations=[nouns],
+        may_lack=IN_SCOPE,
+    )
+    request = service_pb2.PostModelOutputsRequest(model_id="lasts")
+    stream = door.stream(RPCS["GenerateModelOutputs"], [request], envelope("pat"))
+    assert next(stream).outputs[0].id == "0"
+    del keys["pat"]
+    (last,) = stream
+    assert (last.status.code, len(last.outputs)) == (11008, 0)
+
+
 def test_a_stream_without_any_request_is_refused(door):
     (only,) = door.stream(RPCS["StreamModelOutputs"], [], envelope())
     assert only.status.code == 11102

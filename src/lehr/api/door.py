@@ -26,6 +26,9 @@ from lehr.protocol.statuses import describe, http_status, status
 
 log = logging.getLogger("lehr.door")
 
+LOOK_AGAIN_SECONDS = 5.0
+"""An answer that is streamed for longer than this goes on only for a caller who would still be let in."""
+
 Authenticate = Callable[[str], Caller]
 Enter = Callable[[str, Caller, str, AppRef | None, Message], None]
 Implementation = Callable[[Call, Any], Any]
@@ -130,7 +133,17 @@ class Door:
             raise InvalidRequest(f"{visit.rpc.name} was called without any request")
         call = self._call(visit, first)
         told = chain([first], ahead) if visit.rpc.client_streaming else first
-        return iter(self._implementation(visit)(call, told))
+        yield from self._still_let_in(visit, first, self._implementation(visit)(call, told))
+
+    def _still_let_in(self, visit: _Visit, first: Message, responses: Iterable[Any]) -> Iterator[Any]:
+        """The responses, until the key is deleted or may no longer do this: then raises what a new call would."""
+        looked_at = time.monotonic()
+        for response in responses:
+            if visit.rpc.needs_key and time.monotonic() - looked_at > LOOK_AGAIN_SECONDS:
+                caller = self.admit(visit.rpc, visit.envelope)
+                self._enter(visit.rpc.name, caller, *addressed(first, caller), first)
+                looked_at = time.monotonic()
+            yield response
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
