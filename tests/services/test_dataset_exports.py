@@ -6,13 +6,13 @@ import zipfile
 
 import pytest
 
-from lehr.errors import InvalidRequest, NotFound
+from lehr.errors import InvalidRequest, LehrError, NotFound
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.structs import to_struct, to_value
-from lehr.services import dataset_metrics
+from lehr.services import dataset_exports, dataset_metrics
 from lehr.services.annotations import Annotations
 from lehr.services.dataset_exporting import ExportingDatasets
-from lehr.services.dataset_exports import KIND, DatasetExports, format_called, path_of
+from lehr.services.dataset_exports import KIND, PENDING, SUCCESS, DatasetExports, format_called, path_of
 from lehr.services.dataset_metrics import DatasetMetrics, Wanted
 from lehr.services.dataset_versions import DatasetVersions
 from lehr.services.datasets import Datasets
@@ -24,7 +24,7 @@ from lehr.store.dataset_exports import ExportRef
 
 Input, Data, Concept = resources_pb2.Input, resources_pb2.Data, resources_pb2.Concept
 Export, Region, Info = resources_pb2.DatasetVersionExport, resources_pb2.Region, resources_pb2.RegionInfo
-ANA, BASE = "ana", "http://here:1"
+ANA, BASE, OTHER_BASE = "ana", "http://here:1", "http://there:2"
 VERSION = ("d", "v")
 FIRST = Paging(1, 1000)
 WIDTH, HEIGHT = 40, 30
@@ -153,7 +153,7 @@ def test_the_coco_export_is_read_by_the_published_tools(version, exports, export
 
 
 def test_an_export_made_again_is_the_same_file_and_one_under_another_address_is_made_anew(
-    version, exports, exporting, ref
+    version, exports, exporting, ref, monkeypatch
 ):
     wanted = [Export(format=resources_pb2.CLARIFAI_DATA_PROTOBUF)]
     one = export_ref(ref, resources_pb2.CLARIFAI_DATA_PROTOBUF)
@@ -168,7 +168,11 @@ def test_an_export_made_again_is_the_same_file_and_one_under_another_address_is_
         exporting.queue.finish(tx, job)
     exporting.run(job)
     assert exports.sha(one) == first
-    exports.request(ref, VERSION, wanted, "http://there:2")
+    [waits] = exports.request(ref, VERSION, wanted, OTHER_BASE)
+    assert (waits.status.code, "under http://here:1 was fetched" in waits.status.details) == (PENDING, True)
+    assert exports.sha(one) == first, "the first one has yet to fetch it"
+    monkeypatch.setattr(dataset_exports, "KEPT_SECONDS", 0)
+    exports.request(ref, VERSION, wanted, OTHER_BASE)
     with pytest.raises(NotFound, match="PutDatasetVersionExports"):
         exports.sha(one)
     worked(exporting)
@@ -176,6 +180,24 @@ def test_an_export_made_again_is_the_same_file_and_one_under_another_address_is_
     exports.request(ref, VERSION, wanted, BASE)
     worked(exporting)
     assert exports.sha(one) == first
+
+
+def test_two_who_ask_under_two_addresses_do_not_stop_each_others_exports(version, exports, exporting, ref, db):
+    wanted = [Export(format=resources_pb2.CLARIFAI_DATA_JSON)]
+    for base in (BASE, OTHER_BASE, BASE, OTHER_BASE):
+        [export] = exports.request(ref, VERSION, wanted, base)
+        assert export.status.code == PENDING
+    job = exporting.queue.claim("worker", kinds=[KIND])
+    exports.request(ref, VERSION, wanted, OTHER_BASE)
+    exporting.run(job)
+    assert exports.request(ref, VERSION, wanted, OTHER_BASE)[0].status.code == PENDING, "not yet marked as finished"
+    with db.write() as tx:
+        exporting.queue.finish(tx, job)
+    assert exports.request(ref, VERSION, wanted, BASE)[0].status.code == SUCCESS
+    coco = [Export(format=resources_pb2.COCO)]
+    exports.request(ref, VERSION, coco, BASE)
+    worked(exporting)
+    assert exports.request(ref, VERSION, coco, OTHER_BASE)[0].status.code == SUCCESS, "no address is in it"
 
 
 def test_an_export_that_fails_says_why_and_is_tried_again(version, exports, exporting, ref, db):
@@ -281,3 +303,18 @@ def test_large_versions_are_counted_by_a_job(version, db, queue, ref, monkeypatc
     assert queue.claim("worker", kinds=[dataset_metrics.KIND]) is None
     metrics.run(job)
     assert metrics.list_of(ref, VERSION, Wanted(), FIRST) == list(expected)
+
+
+def test_figures_that_could_not_be_counted_do_not_look_as_if_they_were_waited_for(version, db, queue, ref, monkeypatch):
+    metrics = DatasetMetrics(db=db, queue=queue)
+    monkeypatch.setattr(dataset_metrics, "COUNTED_AT_ONCE", 3)
+    assert metrics.list_of(ref, VERSION, Wanted(), FIRST) == []
+    job = queue.claim("worker", kinds=[dataset_metrics.KIND])
+    with db.write() as tx:
+        queue.fail(tx, job, "the disk is full")
+    with pytest.raises(LehrError, match="could not be counted: the disk is full") as told:
+        metrics.list_of(ref, VERSION, Wanted(), FIRST)
+    assert told.value.code == status_code_pb2.DATASET_VERSION_UNEXPECTED_ERROR
+    assert metrics.list_of(ref, VERSION, Wanted(), FIRST) == [], "now they are waited for"
+    metrics.run(queue.claim("worker", kinds=[dataset_metrics.KIND]))
+    assert metrics.list_of(ref, VERSION, Wanted(), FIRST)

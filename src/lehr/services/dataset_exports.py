@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from lehr.errors import InvalidRequest, NotFound
-from lehr.jobs.queue import Queue
+from lehr.jobs.queue import Queue, State
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.statuses import status
 from lehr.store import dataset_exports as rows
+from lehr.store.clock import now_ms
 from lehr.store.dataset_exports import ExportRef, StoredExport
 from lehr.store.db import Database
 
@@ -24,6 +25,10 @@ FORMATS = {
     resources_pb2.COCO: "coco",
 }
 """Format → what its file is called."""
+WITH_ADDRESSES = frozenset({resources_pb2.CLARIFAI_DATA_PROTOBUF, resources_pb2.CLARIFAI_DATA_JSON})
+"""Formats with addresses of pictures in them."""
+KEPT_SECONDS = 60.0
+"""So long a finished export is there for who asked for it, before one under another address takes its place."""
 MAX_EXPORTS = 32
 PENDING, IN_PROGRESS = (
     status_code_pb2.DATASET_VERSION_EXPORT_PENDING,
@@ -47,7 +52,8 @@ class DatasetExports:
         base_url: str,
     ) -> list[resources_pb2.DatasetVersionExport]:
         """Has a version (data set id, version id) exported; asked again, answers how it stands; a failed one is tried
-        again. Addresses inside begin with `base_url`: under another address it is made anew.
+        again. Addresses inside begin with `base_url`: under another address it is made anew, after the one that is
+        being made and has yet to be fetched.
 
         Raises NotFound, or InvalidRequest for a format that is not offered.
         """
@@ -59,14 +65,26 @@ class DatasetExports:
 
     def _asked(self, tx: Connection, ref: ExportRef, base_url: str) -> resources_pb2.DatasetVersionExport:
         present = rows.get(tx, ref)
-        if present and present.base_url == base_url and present.export.status.code != FAILED:
-            return present.export
+        if present and present.export.status.code != FAILED:
+            is_ours = present.base_url == base_url or ref.format not in WITH_ADDRESSES
+            if is_ours or present.export.status.code != SUCCESS:
+                return present.export
+            if self._is_fresh(tx, ref):
+                sentence = f"Waits until what was exported under {present.base_url} was fetched, a minute at most."
+                return _pending(ref, sentence)
         self.queue.cancel(tx, subject(ref))
-        export = resources_pb2.DatasetVersionExport(status=status(PENDING), include_embeddings=ref.with_embeddings)
-        export.format = ref.format
+        export = _pending(ref)
         rows.put(tx, ref, StoredExport(export=export, base_url=base_url))
         self.queue.add(tx, KIND, payload_of(ref), subject(ref))
         return export
+
+    def _is_fresh(self, tx: Connection, ref: ExportRef) -> bool:
+        """Whether the export was finished a moment ago, or is being finished."""
+        since = tx.execute(select(now_ms())).scalar_one() - KEPT_SECONDS * 1000
+        views = self.queue.of_subject(tx, subject(ref))
+        return any(
+            not view.state.is_final or (view.state is State.DONE and (view.finished_at or 0) > since) for view in views
+        )
 
     def sha(self, ref: ExportRef) -> str:
         """The blob of a finished export. Raises NotFound while there is none."""
@@ -77,6 +95,12 @@ class DatasetExports:
                 f"This export of version {ref.version_id!r} is not there; PutDatasetVersionExports asks for it."
             )
         return stored.sha
+
+
+def _pending(ref: ExportRef, sentence: str = "") -> resources_pb2.DatasetVersionExport:
+    export = resources_pb2.DatasetVersionExport(status=status(PENDING, sentence))
+    export.format, export.include_embeddings = ref.format, ref.with_embeddings
+    return export
 
 
 def subject(ref: ExportRef) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from lehr.jobs.queue import Job, Queue
-from lehr.protocol import resources_pb2, service_pb2, struct_pb2
+from lehr.errors import LehrError
+from lehr.jobs.queue import Job, Queue, State
+from lehr.protocol import resources_pb2, service_pb2, status_code_pb2, struct_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import to_value
 from lehr.services.media import KINDS
@@ -65,7 +66,7 @@ class DatasetMetrics:
     ) -> list[resources_pb2.DatasetVersionMetricsGroup]:
         """A page of the groups of a version (data set id, version id); empty while they are being counted.
 
-        Raises NotFound.
+        Raises NotFound, and LehrError where the last attempt failed, which has them counted anew.
         """
         with self.db.read() as tx:
             data = rows.groups(tx, ref, *version)
@@ -88,8 +89,16 @@ class DatasetMetrics:
         subject = f"{ref.user_id}/{ref.app_id}/+metrics/{'/'.join(version)}"
         payload = {"user_id": ref.user_id, "app_id": ref.app_id, "dataset_id": version[0], "version_id": version[1]}
         with self.db.write() as tx:
-            if not any(not view.state.is_final for view in self.queue.of_subject(tx, subject)):
-                self.queue.add(tx, KIND, payload, subject)
+            views = self.queue.of_subject(tx, subject)
+            if any(not view.state.is_final for view in views):
+                return
+            self.queue.add(tx, KIND, payload, subject)
+        if views and views[0].state is State.FAILED:
+            raise LehrError(
+                f"The figures of version {version[1]!r} could not be counted: {views[0].error}. They are being counted "
+                "anew; ask again in a moment.",
+                code=status_code_pb2.DATASET_VERSION_UNEXPECTED_ERROR,
+            )
 
     def _counted(
         self, ref: AppRef, version: tuple[str, str], job: Job | None = None
