@@ -27,6 +27,8 @@ from lehr.jobs.queue import Queue
 from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
 from lehr.jobs.worker import run_job as run_claimed
+from lehr.learn.data.packed import Packed
+from lehr.learn.data.packs import Packs
 from lehr.services import (
     built_in,
     bulk_operations,
@@ -219,7 +221,7 @@ def work(settings: Settings) -> int:
             fetcher=Fetcher(allow=settings.fetch_allow),
         )
         moves, moves_failed = _moving(settings, store)
-        index = _indexing(store, decoders)
+        index = _indexing(settings, store, decoders)
         health = HealthChecks(db=store.db, blobs=store.blobs, queue=store.queue, decoders=decoders)
         runs, failed = _launched(settings, store, decoders)
         kinds = Kinds(
@@ -250,7 +252,7 @@ def _moving(settings: Settings, store: Store) -> tuple[dict[str, Run], dict[str,
     )
 
 
-def _indexing(store: Store, decoders: DecoderPool) -> Indexing:
+def _indexing(settings: Settings, store: Store, decoders: DecoderPool) -> Indexing:
     return Indexing(
         db=store.db,
         blobs=store.blobs,
@@ -258,6 +260,7 @@ def _indexing(store: Store, decoders: DecoderPool) -> Indexing:
         bundles=store.bundles,
         decoders=decoders,
         predictor=Occasional(lambda: Predictors(1, nice=10)),
+        packed=Packed(packs=Packs(settings.home / "cache" / "packs")),
         parallel_decodes=DECODERS + 1,
     )
 

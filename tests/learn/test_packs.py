@@ -15,6 +15,7 @@ from PIL import Image
 
 from lehr.errors import TrainingStopped, UndecodableImage
 from lehr.learn.data.decode import decode
+from lehr.learn.data.packed import Packed
 from lehr.learn.data.packs import Packs, Source, decode_here
 
 
@@ -57,6 +58,26 @@ def test_a_larger_set_copies_what_is_known_already(tmp_path: Path) -> None:
     assert counting.calls == 6
     assert len(pack.records) == 6
     assert np.array_equal(pack.pixels(pack.rows[first[0].sha256]), decode(picture(0), shorter_side=32).pixels)
+
+
+def test_pictures_are_found_in_the_packs_of_their_size_while_those_are_there(tmp_path: Path) -> None:
+    packs, packed = Packs(tmp_path), Packed(packs=Packs(tmp_path))
+    few, more = [source(picture(0))], [source(picture(0)), source(picture(1))]
+    assert packed.of_size(32)(few[0].sha256) is None
+    packs.build(few, 32)
+    packs.build(more, 48)
+    assert np.array_equal(packed.of_size(32)(few[0].sha256), decode(picture(0), shorter_side=32).pixels)
+    assert packed.of_size(32)(more[1].sha256) is None
+    opened = packed.of_size(48)
+    Packs(tmp_path, budget_bytes=0).prune()
+    assert np.array_equal(opened(more[1].sha256), decode(picture(1), shorter_side=48).pixels)
+    assert packed.of_size(48)(more[1].sha256) is None
+
+
+def test_a_pack_of_jpegs_is_not_taken_for_what_decoding_gives(tmp_path: Path) -> None:
+    pictures = [source(picture(seed, 200, 150)) for seed in range(4)]
+    assert not Packs(tmp_path, budget_bytes=150_000).build(pictures, 100).is_raw
+    assert Packed(packs=Packs(tmp_path)).of_size(100)(pictures[-1].sha256) is None
 
 
 def test_an_unreadable_picture_is_named_with_its_reason(tmp_path: Path) -> None:

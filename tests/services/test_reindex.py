@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
+import numpy as np
 import pytest
 from index_shop import COLOURS, Shop, plain
 from small_embedder import publish, write_embedder
 
 from lehr.errors import InvalidModel, InvalidRequest, InvalidWorkflow, Untrained
 from lehr.jobs.runs import perform
+from lehr.learn.bundle import read_bundle
+from lehr.learn.data.packs import Source
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.statuses import status
@@ -74,6 +78,18 @@ def test_searches_answer_from_the_old_index_until_the_new_one_is_complete(shop, 
     report = json.loads(shop.serving().report)
     assert report["to"] == str(other)
     assert report["common_neighbours"] == 1.0  # four inputs have three neighbours each, whatever the order
+
+
+def test_what_a_training_decoded_is_not_decoded_again(shop, bases, other):
+    """The pack here is of other colours than the pictures: the new index shows them."""
+    filled(shop)
+    side = read_bundle(shop.bundles.folder_of(other)).preprocessing.image_size
+    blue = np.full((side, side, 3), COLOURS["blue"], np.uint8)
+    red = plain(COLOURS["red"])
+    shop.packs.build([Source(hashlib.sha256(red).hexdigest(), lambda: red)], side, decode=lambda *_: blue)
+    bases.change(shop.ref, [workflow("mine", ("embed", "turned", "second"))], "merge", reindex=True)
+    shop.work()
+    assert set(shop.nearest(plain(COLOURS["blue"]), k=2)) == {"red", "blue"}
 
 
 def test_asking_again_changes_nothing(shop, bases, other):

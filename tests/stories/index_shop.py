@@ -10,6 +10,8 @@ from PIL import Image
 
 from lehr.index.library import Library
 from lehr.jobs.runs import perform
+from lehr.learn.data.packed import Packed
+from lehr.learn.data.packs import Packs
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.services.annotations import Annotations
@@ -37,6 +39,7 @@ class Shop:
         self.annotations = Annotations(db=db)
         self.ingest = Ingest(db=db, blobs=blobs, queue=queue, decoders=decoders, fetcher=None)
         self.watch = Watch(db=db, queue=queue)
+        self.packs = Packs(home / "packs")
         self.indexing = Indexing(
             db=db,
             blobs=blobs,
@@ -44,6 +47,7 @@ class Shop:
             bundles=self.bundles,
             decoders=decoders,
             predictor=Occasional(lambda: Predictors(1), idle_seconds=5),
+            packed=Packed(packs=self.packs),
         )
         self.neighbours = Neighbours(
             db=db,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from lehr.errors import NotFound, TooLarge, UndecodableImage
+from lehr.learn.data.packed import Found
 from lehr.protocol import resources_pb2
 from lehr.services.media import kind_of
 from lehr.services.neighbours import unit
@@ -61,6 +62,8 @@ class Embedding:
     """Milliseconds between the frames of a video."""
     parallel_decodes: int
     """Inputs that are being decoded at once."""
+    packed: Found = lambda sha256: None
+    """What a training on this machine has decoded already."""
 
     def settled(self, subjects: Iterable[Subject]) -> Iterator[list[Settled]]:
         """What becomes of each, some at a time, in order. What is wrong with an input is in its outcome."""
@@ -79,15 +82,21 @@ class Embedding:
             return subject, Settled(row=subject.row, error=error.details or type(error).__name__)
 
     def _of_image(self, subject: Subject) -> Iterator[Sight]:
-        data = self.blobs.read(subject.content_sha)
         if subject.row.annotation_key is None:
-            yield Sight(pixels=self.decoders.decode(data, shorter_side=self.side).pixels)
+            yield Sight(pixels=self._whole(subject.content_sha))
         if not subject.annotations:
             return
+        data = self.blobs.read(subject.content_sha)
         pixels = self.decoders.decode(data).pixels  # a region may be a small part: cut from the full size
         for key, note in subject.annotations:
             for part in cuts(pixels, boxes_of(note.data.regions)):
                 yield Sight(pixels=part, annotation_key=key)
+
+    def _whole(self, content_sha: str) -> np.ndarray:
+        pixels = self.packed(content_sha)
+        if pixels is None:
+            pixels = self.decoders.decode(self.blobs.read(content_sha), shorter_side=self.side).pixels
+        return pixels
 
     def _of_video(self, subject: Subject) -> Settled:
         """Embedded as it is decoded: a video's frames may be too many to be kept."""

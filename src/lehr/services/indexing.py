@@ -19,6 +19,7 @@ from lehr.errors import LehrError, Loading, ModelNotFound, Untrained
 from lehr.jobs.queue import Job, Queue, State
 from lehr.jobs.retry import sentence
 from lehr.learn.bundle import read_bundle
+from lehr.learn.data.packed import Packed
 from lehr.protocol.ids import AppRef
 from lehr.services.base_workflow import default_workflow, embedder_of
 from lehr.services.bundles import Bundles
@@ -89,6 +90,7 @@ class Indexing:
     bundles: Bundles
     decoders: DecoderPool
     predictor: Occasional
+    packed: Packed
     parallel_decodes: int = 3
     slice_seconds: float = SLICE_SECONDS
 
@@ -155,14 +157,16 @@ class Indexing:
         if first is None:
             return
         folder = self.bundles.folder_of(generation.embedder)
+        side = read_bundle(folder).preprocessing.image_size
         with self.predictor.lent() as predict:
             embedding = Embedding(
                 blobs=self.blobs,
                 decoders=self.decoders,
                 forward=lambda pixels: predict(folder, pixels),
-                side=read_bundle(folder).preprocessing.image_size,
+                side=side,
                 sample_ms=self._sample_ms(ref),
                 parallel_decodes=self.parallel_decodes,
+                packed=self.packed.of_size(side),
             )
             self._write(job, generation, embedding.settled(_chain(first, subjects)))
 

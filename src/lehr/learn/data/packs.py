@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,7 +136,7 @@ class Packs:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self.folder))
         try:
-            older = list(self._of_size(image_size))
+            older = [read_pack(path) for path in self.of_size(image_size)]
             with (
                 ThreadPoolExecutor(parallel or os.cpu_count() or 1) as threads,
                 _Writer(partial, image_size, len(unique), self.budget_bytes // 2) as writer,
@@ -180,10 +180,9 @@ class Packs:
         _sync_folder(self.folder)
         return path
 
-    def _of_size(self, image_size: int) -> Iterator[Pack]:
-        for path in sorted(self.folder.glob(f"{image_size}-*")):
-            if (path / "index.json").is_file():
-                yield read_pack(path)
+    def of_size(self, image_size: int) -> list[Path]:
+        """The folders of the packs of this size."""
+        return [path for path in sorted(self.folder.glob(f"{image_size}-*")) if (path / "index.json").is_file()]
 
 
 def pack_name(sources: Sequence[Source], image_size: int) -> str:
