@@ -1,5 +1,7 @@
 """Clusters of an app's inputs: as good as scikit-learn's k-means, kept with their items, the same after a death."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,22 @@ def test_near_duplicates_are_what_comparing_every_pair_finds():
         assert (found[one] >= 0) == (like.sum() > 1)
         assert {found[other] for other in np.flatnonzero(like)} == {found[one]}
     assert found.max() + 1 == 10
+
+
+def test_many_near_duplicates_take_no_longer_than_comparing_every_pair():
+    generator = np.random.default_rng(0)
+    base = generator.normal(size=(8, 16))
+    vectors = (base[generator.integers(0, 8, 6000)] + generator.normal(scale=1e-3, size=(6000, 16))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    began = time.perf_counter()
+    near = [(vectors[start : start + 500] @ vectors.T >= 0.998).sum() for start in range(0, 6000, 500)]
+    comparing = time.perf_counter() - began
+    assert sum(near) > 4_000_000, "so many pairs are alike, each way"
+    began = time.perf_counter()
+    found = duplicates(vectors, 0.999)
+    assert time.perf_counter() - began < 20 * comparing + 2
+    assert len(set(found.tolist())) == 8
+    assert np.bincount(found).min() > 600
 
 
 def test_an_attempt_after_a_death_says_nothing_twice(db, queue, ref, worker, monkeypatch):

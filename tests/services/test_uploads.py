@@ -340,7 +340,8 @@ def test_a_damaged_archive_fails_with_its_reason_and_its_upload_stays(uploads, e
     assert failed.status.code == status_code_pb2.ARCHIVE_EXTRACT_FAILED
     assert "cut off" in failed.status.details
     assert failed.progress.failed_archives_count == 1
-    assert AddJobs(db=db, queue=queue, wait_seconds=60).get(ref, "job").status.code == status_code_pb2.JOB_COMPLETED
+    told = AddJobs(db=db, queue=queue, wait_seconds=60).get(ref, "job").status
+    assert (told.code, "cut off" in told.details) == (status_code_pb2.JOB_FAILED, True)
     with db.read() as tx:
         assert upload_rows.parts(tx, upload_rows.get(tx, ref, upload.id).key)
 
@@ -363,6 +364,8 @@ def test_extractions_are_cancelled_and_with_the_job_or_the_upload_they_belong_to
     assert stopped.status.code == status_code_pb2.JOB_CANCELLED
     with pytest.raises(Cancelled):
         extracting.run(held)
+    told = AddJobs(db=db, queue=queue).get(ref, "job0").status
+    assert (told.code, "the inputs that came out of it stay" in told.details) == (stopped.status.code, True)
     cancelled = AddJobs(db=db, queue=queue).cancel(ref, "job1")
     assert cancelled.status.code == status_code_pb2.JOB_CANCELLED
     assert extractions.get(ref, second.id).status.code == status_code_pb2.JOB_CANCELLED

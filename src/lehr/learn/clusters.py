@@ -25,6 +25,8 @@ from lehr.learn.preprocessing import Preprocessing
 OUTPUT = "clusters"
 _FILE = "centroids.safetensors"
 _BATCH, _BLOCK = 4096, 1024
+_BLOCK_VALUES = 32 << 20
+"""Likenesses that are looked at together: 128 MiB of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,26 +82,36 @@ def duplicates(embeddings_ND: np.ndarray, score: float) -> np.ndarray:
     """int [N]: number of the group of near-duplicates that each embedding belongs to, -1 for none. Unit vectors.
 
     Two belong together if (1 + cosine) / 2 is at least `score`, or if a chain of such pairs joins them. Every pair is
-    looked at, a block at a time.
+    looked at, a block at a time, but only what is not yet joined is joined: thousands of copies of one take no longer.
     """
     number = len(embeddings_ND)
-    parents = np.arange(number)
-
-    def root(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]
-            index = int(parents[index])
-        return index
-
-    for start in range(0, number, _BLOCK):
-        cosines = embeddings_ND[start : start + _BLOCK] @ embeddings_ND[start:].T
-        for row, column in zip(*np.nonzero((1 + cosines) / 2 >= score), strict=True):
-            if column > row:
-                parents[root(start + int(column))] = root(start + int(row))
-    roots = np.array([root(index) for index in range(number)])
+    parents_N = np.arange(number)
+    step = max(1, min(_BLOCK, _BLOCK_VALUES // max(1, number)))
+    for start in range(0, number, step):
+        near = embeddings_ND[start : start + step] @ embeddings_ND[start:].T >= 2 * score - 1
+        for row in np.flatnonzero(near.sum(axis=1) > 1):
+            _join(parents_N, start + int(row), start + np.flatnonzero(near[row]))
+    roots = np.array([_root(parents_N, index) for index in range(number)])
     _, places, counts = np.unique(roots, return_inverse=True, return_counts=True)
     numbers = np.where(counts > 1, np.cumsum(counts > 1) - 1, -1)
     return numbers[places]
+
+
+def _join(parents_N: np.ndarray, row: int, others: np.ndarray) -> None:
+    """Puts the others into the group of the row."""
+    own = _root(parents_N, row)
+    above = parents_N[others]
+    for other in np.unique(above[above != own]):
+        root = _root(parents_N, int(other))
+        parents_N[root] = own
+    parents_N[others] = own  # their roots are below `own` by now: the next rows find nothing left to do
+
+
+def _root(parents_N: np.ndarray, index: int) -> int:
+    while parents_N[index] != index:
+        parents_N[index] = parents_N[parents_N[index]]
+        index = int(parents_N[index])
+    return index
 
 
 def clusters_of(centroids_KD: np.ndarray, counts_K: np.ndarray) -> Clusters:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from lehr.errors import Duplicate, NotFound
 from lehr.jobs.queue import Queue, State
-from lehr.protocol import resources_pb2, status_code_pb2
+from lehr.protocol import resources_pb2, status_code_pb2, status_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.statuses import status
 from lehr.services import extraction_states, ingest
@@ -21,6 +21,8 @@ from lehr.store import extractions as extraction_rows
 from lehr.store import uploads as upload_rows
 from lehr.store.db import Database
 
+_NUM_TOLD = 5
+"""Archives that are told by name."""
 MAX_WAITING = 16
 """Callers that are made to wait at once; the next ones are answered as things stand."""
 
@@ -75,7 +77,8 @@ class AddJobs:
             self.queue.cancel(tx, subject(ref, job_id))
             waiting = [input_id for each in alive for input_id in input_ids_of(each)]
             if close(tx, ref, waiting, "The upload was cancelled before this input was processed.") or any(stopped):
-                job.status.CopyFrom(status(status_code_pb2.JOB_CANCELLED))
+                sentence = "The upload was cancelled; what was processed before stays."
+                job.status.CopyFrom(status(status_code_pb2.JOB_CANCELLED, sentence))
                 add_job_rows.update(tx, ref, job)
         return self._now(ref, job_id)
 
@@ -128,5 +131,19 @@ def _complete(tx: Connection, ref: AppRef, job: resources_pb2.InputsAddJob) -> r
         if extraction.upload_id and (upload := upload_rows.get(tx, ref, extraction.upload_id)):
             job.uploads.append(upload.message)
     if not job.status.code:
-        job.status.CopyFrom(status(status_code_pb2.JOB_COMPLETED if _is_over(job) else status_code_pb2.JOB_RUNNING))
+        job.status.CopyFrom(_outcome(job) if _is_over(job) else status(status_code_pb2.JOB_RUNNING))
     return job
+
+
+def _outcome(job: resources_pb2.InputsAddJob) -> status_pb2.Status:
+    """How a job ended: as its archives did, if none of them was unpacked to its end; told of each that was not."""
+    bad = [each for each in job.extraction_jobs if each.status.code != extraction_states.COMPLETED]
+    if not bad:
+        return status(status_code_pb2.JOB_COMPLETED)
+    sentence = f"{len(bad)} of {len(job.extraction_jobs)} archives not unpacked to the end: " + "; ".join(
+        f"{each.id}: {each.status.details or each.status.description}" for each in bad[:_NUM_TOLD]
+    )
+    if len(bad) < len(job.extraction_jobs):
+        return status(status_code_pb2.JOB_COMPLETED, sentence)
+    is_cancelled = all(each.status.code == extraction_states.CANCELLED for each in bad)
+    return status(status_code_pb2.JOB_CANCELLED if is_cancelled else status_code_pb2.JOB_FAILED, sentence)

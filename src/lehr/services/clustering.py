@@ -10,6 +10,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -213,8 +214,13 @@ class _Found:
         count = int(self.clusters.counts_K[number])
         said.data.clusters.add(id=str(number), count=count, score=score, projection=place)
         if copy >= 0:
-            said.data.clusters.add(id=f"{COPIES}{copy}", count=int((self.copies_N == copy).sum()), score=score)
+            said.data.clusters.add(id=f"{COPIES}{copy}", count=int(self.copy_counts[copy]), score=score)
         return said
+
+    @cached_property
+    def copy_counts(self) -> np.ndarray:
+        """int [G]: how many each group of near-duplicates has."""
+        return np.bincount(self.copies_N[self.copies_N >= 0])
 
     def facts(self) -> dict[str, Plain]:
         """How large the clusters and groups of near-duplicates are."""
