@@ -108,6 +108,28 @@ def test_a_check_that_lost_its_lease_keeps_what_it_saw_and_writes_no_report(fill
     assert not reports.get(ref, "all").is_running
 
 
+def test_a_long_check_lets_others_have_their_turn_and_goes_on_behind_them(filled, blobs, queue, ref, monkeypatch):
+    monkeypatch.setattr("lehr.services.dataset_health._PORTION", 5)
+    reports = HealthReports(db=filled, queue=queue)
+    reports.request(ref, "all")
+    ran = []
+    with DecoderPool(1) as decoders:
+        checks = HealthChecks(db=filled, blobs=blobs, queue=queue, decoders=decoders, turn_seconds=0)
+        with filled.write() as tx:
+            queue.add(tx, "other", {}, "other")
+        while job := queue.claim("me", kinds=[KIND, "other"]):
+            ran.append(job.kind)
+            if job.kind == "other":
+                assert reports.get(ref, "all").is_running
+            else:
+                checks.run(job)
+            with filled.write() as tx:
+                queue.finish(tx, job) if job.kind == "other" or reports.get(ref, "all").report else None
+    assert ran == [KIND, "other", KIND, KIND], "twelve pictures, five at a time"
+    assert reports.get(ref, "all").report.num_items == 11
+    assert not reports.get(ref, "all").is_running
+
+
 def test_a_second_check_decodes_nothing_again(filled, blobs, queue, ref):
     reports = HealthReports(db=filled, queue=queue)
     with DecoderPool(1) as decoders:

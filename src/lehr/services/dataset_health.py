@@ -5,6 +5,7 @@ A report speaks of the data set as it was when the job read it. What counts as a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -80,6 +81,8 @@ class HealthChecks:
     blobs: Blobs
     queue: Queue
     decoders: DecoderPool
+    turn_seconds: float = 30.0
+    """A run that has looked at pictures for so long lets others have their turn, and what is left waits behind them."""
 
     def run(self, job: Job) -> None:
         """Reads every item, compares every picture, writes the report. Raises Cancelled or LeaseLost."""
@@ -92,27 +95,41 @@ class HealthChecks:
             }
             items = list(_read(item_rows.stream(tx, item_rows.Source(app=ref, dataset_id=dataset_id))))
         signatures = self._signatures(job, items, unreadable)
+        if signatures is None:
+            return self._take_turns(job)
         report = report_of(_grouped(items, signatures), unreadable)
         with self.db.write() as tx:
             self.queue.fence(tx, job)
             health_rows.put(tx, ref, dataset_id, report.to_json())
             self.queue.clear_done(tx, job.subject, but=job.id)
+        return None
 
-    def _signatures(self, job: Job, items: Sequence[tuple[Facts, str]], unreadable: dict[str, str]) -> dict[str, bytes]:
-        """Picture → signature; items that cannot be decoded are put among the unreadable."""
+    def _take_turns(self, job: Job) -> None:
+        with self.db.write() as tx:
+            self.queue.finish(tx, job)
+            self.queue.add(tx, KIND, job.payload, job.subject)
+
+    def _signatures(
+        self, job: Job, items: Sequence[tuple[Facts, str]], unreadable: dict[str, str]
+    ) -> dict[str, bytes] | None:
+        """Picture → signature; items that cannot be decoded are put among the unreadable. None: the turn is over."""
+        deadline = time.monotonic() + self.turn_seconds
         shas = list(dict.fromkeys(sha for _, sha in items))
         known: dict[str, bytes] = {}
         with self.db.read() as tx:
             for some in chunks(shas):
                 known.update(health_rows.signatures(tx, some))
         bad: dict[str, str] = {}
-        for portion in self._made([sha for sha in shas if sha not in known]):
+        new = [sha for sha in shas if sha not in known]
+        for number, portion in enumerate(self._made(new), 1):
             good = {sha: one for sha, one in portion.items() if isinstance(one, bytes)}
             bad.update((sha, one) for sha, one in portion.items() if isinstance(one, str))
             with self.db.write() as tx:
                 self.queue.progressed(tx, job)
                 health_rows.put_signatures(tx, good)
             known.update(good)
+            if good and number * _PORTION < len(new) and time.monotonic() > deadline:
+                return None
         unreadable.update((facts.id, bad[sha]) for facts, sha in items if sha in bad)
         return known
 
