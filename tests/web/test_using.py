@@ -295,6 +295,7 @@ def add_node(browser: Browser, name: str, node_id: str) -> None:
     page.get_by_label("Add a node").fill(name)
     page.get_by_role("option", name=name).first.click()
     node(browser, node_id).wait_for()
+    page.wait_for_function("document.querySelector('[aria-label=\"Add a node\"]').value === ''")  # ready for another
 
 
 def node(browser: Browser, node_id: str):

@@ -145,7 +145,13 @@ async def _editor(drawing: Drawing) -> None:
     with pieces.element("div", "lehr-flow"):
         with pieces.card():
             with pieces.element("div", "lehr-toolbar", role="group", **{"aria-label": "Change the graph"}):
-                _adding(drawing, palette, change)
+                parts.append(
+                    pieces.Redrawn(
+                        lambda _: _adding(drawing, palette, change),
+                        classes="lehr-grow",
+                        shows=lambda: tuple(each.id for each in drawing.draft.nodes),
+                    )
+                )
                 parts.append(
                     pieces.Redrawn(
                         lambda _: _saving(drawing, save),
@@ -175,14 +181,13 @@ def _listen(graph: Graph, change: Change) -> None:
 
 
 def _adding(drawing: Drawing, palette: Palette, change: Change) -> None:
-    choice = pieces.choice(dict(palette.names), "Add a node", with_input=True).classes("lehr-grow")
+    choice = pieces.choice(dict(palette.names), "Add a node", with_input=True)
 
     def add(key: object) -> None:
         model = palette.models.get(str(key or ""))
         if model is not None:
             draft, node_id = drawing.draft.added(model, after=drawing.chosen)
             change(lambda _: draft, node_id)
-            choice.set_value(None)
 
     choice.on_value_change(lambda event: add(event.value))
 
