@@ -12,6 +12,8 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 Act = Callable[[], Awaitable[None] | None]
+ActOn = Callable[[str], Awaitable[None]]
+"""On what has this id."""
 
 
 # -- plain elements ----------------------------------------------------------------------------------------------------

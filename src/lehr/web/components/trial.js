@@ -1,17 +1,19 @@
 // Trying a model or a workflow: a picture or a video is dropped, sent to the public call, and shown with what was found:
 // concepts as bars, boxes on the picture, frames on a line of time. Tells the server what is looked at, never the bytes.
 import { kept, keep, sendable } from "/web/kept.js";
+import { layOver, nearest, reachOf, watch } from "/web/film.js";
 import { boxOf, dropWords, isVideo, takeFiles } from "/web/media.js";
 import { base64, call, make, underApp } from "/web/rest.js";
 import { outputOf } from "/web/outputs.js";
 
 const LOADING = 21355;
 const WAIT_MS = [1000, 1500, 2000, 3000];
+const HALF_A_SECOND = 500; // how far the one frame of a short video reaches: they are asked for once a second
 const ACCEPT = "image/*,video/*,.tiff,.tif,.mkv,.avi";
 
 class Trial {
   constructor(host, options, tell) {
-    Object.assign(this, { host, options, tell, least: options.least ?? 0, chosenOutput: 0, frame: 0, turn: 0 });
+    Object.assign(this, { host, options, tell, least: options.least ?? 0, chosenOutput: 0, frame: 0, isOnFrame: true, turn: 0, ends: [] });
     this.build();
     this.look();
   }
@@ -20,6 +22,12 @@ class Trial {
     this.turn += 1;
     clearTimeout(this.waiting);
     this.files.close();
+    this.letGo();
+  }
+
+  /** Of the video that was shown. */
+  letGo() {
+    for (const end of this.ends.splice(0)) end();
   }
 
   build() {
@@ -83,20 +91,21 @@ class Trial {
   }
 
   showAddress(address, asVideo) {
+    this.letGo();
     this.video = null;
-    this.layer = make("div", "lehr-boxes-layer lehr-trial-layer");
+    this.layer = make("div", "lehr-boxes-layer lehr-boxes-shown");
     const shown = asVideo
       ? make("video", "lehr-boxes-picture", { src: address, controls: true, muted: true, preload: "auto", "aria-label": "The video" })
       : make("img", "lehr-boxes-picture", { src: address, alt: "The picture that is looked at" });
     shown.addEventListener("error", () => {
       if (shown.isConnected) shown.replaceWith(make("p", "lehr-trial-unseen", {}, "This browser cannot show this kind of file; the server may know it all the same."));
     });
-    if (asVideo) {
-      this.video = shown;
-      shown.addEventListener("timeupdate", () => this.follow());
-    }
     const frame = make("div", "lehr-boxes", {}, shown, this.layer);
     this.medium.replaceChildren(frame);
+    if (asVideo) {
+      this.video = shown;
+      this.ends = [layOver(shown, this.layer), watch(shown, (now) => this.follow(now))];
+    }
     this.line.hidden = true;
     this.drop.classList.add("lehr-drop-slim");
   }
@@ -153,6 +162,7 @@ class Trial {
     this.outputs = outputs;
     this.chosenOutput = Math.min(this.chosenOutput, Math.max(0, outputs.length - 1));
     this.frame = 0;
+    this.isOnFrame = true;
     this.say(`Answered in ${milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`}.`);
     this.draw();
   }
@@ -221,7 +231,7 @@ class Trial {
       box.tabIndex = -1;
       return box;
     });
-    this.layer.replaceChildren(...this.boxes.filter(Boolean));
+    this.layer.replaceChildren(...(this.isOnFrame ? this.boxes.filter(Boolean) : []));
   }
 
   light(index) {
@@ -272,27 +282,26 @@ class Trial {
 
   goTo(index) {
     this.frame = index;
+    this.isOnFrame = true;
     const time = (this.frames[index].frame_info?.time || 0) / 1000;
     if (this.video && Math.abs(this.video.currentTime - time) > 0.01) {
       this.video.pause();
-      this.seeking = time;
       this.video.currentTime = time;
     }
     this.draw();
   }
 
-  /** While the video plays, the panel shows the frame that is nearest before. */
-  follow() {
-    if (!this.frames?.length || !this.video || this.video.paused) return;
-    const now = this.video.currentTime * 1000 + 1;
-    let index = 0;
-    this.frames.forEach((each, at) => {
-      if ((each.frame_info?.time || 0) <= now) index = at;
-    });
-    if (index !== this.frame) {
-      this.frame = index;
-      this.draw();
-    }
+  /** What is on the screen decides which frame the panel shows; its boxes go where it is too far from every frame. */
+  follow(now) {
+    if (!this.frames?.length || this.video.seeking) return;
+    const times = this.frames.map((each) => each.frame_info?.time || 0);
+    const index = nearest(times, now, Infinity);
+    const isOnFrame = nearest(times, now, reachOf(times, HALF_A_SECOND)) === index;
+    if (index === this.frame && isOnFrame === this.isOnFrame) return;
+    const isOther = index !== this.frame;
+    Object.assign(this, { frame: index, isOnFrame });
+    if (isOther) this.draw();
+    else this.drawBoxes();
   }
 
   /** Another model, input or picture than before. */

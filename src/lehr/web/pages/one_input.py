@@ -12,6 +12,7 @@ from lehr.web import pieces, words
 from lehr.web.app_facts import concept_names
 from lehr.web.chosen import Chosen
 from lehr.web.components.boxes import Box, Boxes, Corners
+from lehr.web.components.film import Film
 from lehr.web.page import Page, Visit
 from lehr.web.video_frames import frames_card
 
@@ -65,7 +66,7 @@ async def build(visit: Visit) -> None:
             if isinstance(stage, Boxes):
                 _box_card(opened, stage)
             elif stage is not None:
-                await frames_card(visit, input_id, opened.concepts, stage)
+                await frames_card(visit, found, opened.concepts, stage)
             _facts(opened)
 
 
@@ -125,15 +126,12 @@ def _keys(paths: dict[str, str | None]) -> None:
 # -- the picture -------------------------------------------------------------------------------------------------------
 
 
-def _stage(opened: Opened) -> Boxes | ui.element | None:
+def _stage(opened: Opened) -> Boxes | Film | None:
     """The editor for a picture; a player for a video; None with words for anything else."""
     data = opened.input.data
     if data.HasField("video"):
-        player = pieces.element(
-            "video", "lehr-video", src=urlsplit(data.video.url).path, controls=True, preload="metadata"
-        )
-        player.props["aria-label"] = f"Video {opened.input.id}"
-        return player
+        address = urlsplit(data.video.url).path
+        return Film(src=address, described=f"Video {opened.input.id}", fps=data.video.video_info.fps)
     if data.HasField("text") and not data.HasField("image"):
         pieces.text(data.text.raw, classes="lehr-card lehr-wrap")
         return None

@@ -17,8 +17,12 @@ export function isVideo(file) {
 /** A box of a prediction on a layer that lies over its picture. */
 export function boxOf(region, label) {
   const corners = region.region_info?.bounding_box || {};
-  const [top, left, bottom, right] = ["top_row", "left_col", "bottom_row", "right_col"].map((side) => corners[side] || 0);
-  const box = make("div", "lehr-box", {}, make("span", "lehr-box-label", {}, label));
+  return boxFor(["top_row", "left_col", "bottom_row", "right_col"].map((side) => corners[side] || 0), label);
+}
+
+/** A box by its corners, which are shares of the picture from 0 to 1. */
+export function boxFor([top, left, bottom, right], label, attributes = {}) {
+  const box = make("div", "lehr-box", attributes, make("span", "lehr-box-label", { "aria-hidden": "true" }, label || "no label"));
   box.style.setProperty("--box", hue(label.replace(/ [\d.]+$/, "")));
   Object.assign(box.style, {
     top: `${top * 100}%`,
