@@ -172,6 +172,7 @@ def _door(
         identify=sessions.identify,
         exports=Exports(db=store.db, queue=store.queue),
         dataset_exports=DatasetExports(db=store.db, queue=store.queue),
+        metrics=door.meter.registry,
         parts=lambda: {"store": store.db.answers(), "predictor": predictors.ready(), "worker": crew.ready()},
     )
     return door, files

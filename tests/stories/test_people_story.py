@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from clarifai_grpc.grpc.api import resources_pb2 as r
 from clarifai_grpc.grpc.api.status import status_code_pb2 as codes
@@ -31,7 +32,7 @@ def test_a_key_of_one_app_opens_that_app_alone_until_it_is_deleted(me, client, s
     shop = Client(client.face, server.base, secret, client.who.app_id)
     assert shop.must("GetApp").app.id == client.who.app_id
     elsewhere = Client(client.face, server.base, secret, "another")
-    assert elsewhere.ask("ListInputs").status.code == codes.CONN_KEY_INVALID
+    assert elsewhere.ask("ListInputs").status.code == 11008
 
     handle = me.must("GetKey", key_id=secret).key.id
     assert handle != secret
@@ -44,7 +45,7 @@ def test_a_key_of_one_app_opens_that_app_alone_until_it_is_deleted(me, client, s
     assert shop.ask("GetKey", key_id=handle).status.code != codes.SUCCESS
 
     me.must("DeleteKey", key_id=handle)
-    assert shop.ask("ListInputs").status.code == codes.CONN_KEY_INVALID
+    assert shop.ask("ListInputs").status.code == 11008
     assert me.ask("GetKey", key_id=handle).status.code != codes.SUCCESS
 
 
@@ -95,3 +96,18 @@ def test_answers_over_rest_have_the_http_status_of_theirs(client):
     if client.face == REST:
         answer = client.http.get("/v2/users/lehr/apps/nowhere")
         assert answer.status_code == answer.json()["status"]["http_status_code"] == 404
+
+
+def test_what_needs_no_key_answers_strangers_and_names_nobody(server):
+    client = Client(REST, server.base, server.token)
+    client.must("PostApps", apps=[r.App(id="named-by-nobody")])
+    stranger = httpx.Client(base_url=server.base)
+    told = stranger.get("/metrics").text
+    assert 'lehr_calls_total{code="10000",face="rest",rpc="PostApps"}' in told
+    assert "process_resident_memory_bytes" in told
+    assert "named-by-nobody" not in told
+    assert client.who.user_id not in [word for line in told.splitlines() for word in line.split('"')[1::2]]
+    assert stranger.get("/healthz").text == "ok"
+    assert set(stranger.get("/readyz").json()) == {"store", "predictor", "worker"}
+    assert "/v2/users/{user_id}/apps" in stranger.get("/openapi.json").json()["paths"]
+    assert stranger.get("/v2/users/lehr/apps").json()["status"]["code"] == 11008

@@ -6,9 +6,9 @@ Files are served by id with a fixed type, `nosniff`, and never as a page: no use
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -51,6 +51,8 @@ class Files:
     exports: Exports
     dataset_exports: DatasetExports
     parts: Callable[[], dict[str, bool]]
+    metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+    """What is told of the calls, beside what is told of the process."""
 
     def routes(self) -> Sequence[BaseRoute]:
         """The routes beside the API."""
@@ -72,7 +74,7 @@ class Files:
         return JSONResponse(parts, status_code=200 if all(parts.values()) else 503)
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest() + generate_latest(self.metrics), media_type=CONTENT_TYPE_LATEST)
 
     async def _log(self, request: Request) -> Response:
         return await run_in_threadpool(_answered, self._read_log, request)
