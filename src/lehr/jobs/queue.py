@@ -7,9 +7,11 @@ lost its lease without noticing cannot change anything any more. Times are the d
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -25,8 +27,16 @@ from lehr.store.tables import heartbeats, jobs
 
 __all__ = ["MOVES", "Job", "JobView", "Queue", "State"]
 
+log = logging.getLogger(__name__)
+
 LEASE_SECONDS = 15.0
 BEAT_SECONDS = 1.0
+OUT_OF_REACH_SECONDS = 600.0
+"""So long after its lease ran out a run goes on without the database: nobody may have taken the job over."""
+STALL_SECONDS = 0.5
+"""A claim that waited longer for its turn to write was not alone: those who hold leases waited too."""
+CATCH_UP_SECONDS = 5.0
+"""So long after such a stall nobody's lease counts as run out: first they may renew them."""
 
 
 class State(IntEnum):
@@ -94,6 +104,7 @@ class Queue:
 
     db: Database
     _pulses: dict[tuple[str, int], _Pulse] = field(default_factory=dict, init=False, repr=False)
+    _stalled_at: float = field(default=float("-inf"), init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)  # a signal handler may come in between
 
     def add(
@@ -134,8 +145,9 @@ class Queue:
         self, worker: str, *, kinds: Collection[str] = (), job_id: str = "", lease_seconds: float = LEASE_SECONDS
     ) -> Job | None:
         """The oldest job of these kinds, or the one of this id, if it is ready; exactly one claimer gets it."""
-        with self.db.write() as tx:
-            _requeue_expired(tx)
+        with self._claiming() as tx:
+            if time.monotonic() - self._stalled_at > CATCH_UP_SECONDS:
+                _requeue_expired(tx)
             oldest = (
                 select(jobs.c.key)
                 .where(_due(kinds, job_id))
@@ -161,10 +173,27 @@ class Queue:
         self._pulse(job, held_for=lease_seconds)
         return job
 
+    @contextmanager
+    def _claiming(self) -> Iterator[Connection]:
+        """A transaction that takes note of how long it had to wait."""
+        began = time.monotonic()
+        try:
+            with self.db.write() as tx:
+                self._note_wait(began)
+                yield tx
+        except OperationalError:
+            self._note_wait(began)
+            raise
+
+    def _note_wait(self, began: float) -> None:
+        if time.monotonic() - began > STALL_SECONDS:
+            self._stalled_at = time.monotonic()
+
     def beat(self, job: Job) -> None:
         """Keeps the lease. Call it as often as you like, from any thread: it writes at most once a second.
 
-        Raises Cancelled, LeaseLost or Interrupted: stop the work.
+        Raises Cancelled, LeaseLost or Interrupted: stop the work. That the database is out of reach is no reason to
+        stop, but for good: what this run writes later is fenced, should somebody have taken the job over meanwhile.
         """
         pulse = self._pulse(job)
         if pulse.trouble is not None:
@@ -177,11 +206,13 @@ class Queue:
         except (Cancelled, LeaseLost) as trouble:
             pulse.trouble = trouble
             raise
-        except OperationalError as error:  # the database is away for a moment: the lease we have still counts
-            if time.monotonic() > pulse.held_until:
-                raise LeaseLost(
-                    f"the lease of job {job.id} ran out while the database was out of reach: {error}"
-                ) from error
+        except OperationalError as error:
+            log.warning("the lease of job %s could not be renewed; trying again: %s", job.id, error.orig)
+            if time.monotonic() > pulse.held_until + OUT_OF_REACH_SECONDS:
+                pulse.trouble = LeaseLost(
+                    f"the lease of job {job.id} ran out, the database being out of reach: {error}"
+                )
+                raise pulse.trouble from error
 
     def _extended(self, job: Job) -> float:
         """Renews the lease; answers until when it holds on this process's monotonic clock."""

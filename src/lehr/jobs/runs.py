@@ -6,20 +6,25 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from lehr.errors import Cancelled, Interrupted, LeaseLost, LehrError, WorkerDied
 from lehr.jobs.launcher import worker_name
 from lehr.jobs.queue import BEAT_SECONDS, Job, Queue
 from lehr.jobs.retry import MAX_ATTEMPTS, GiveUp, after_failure, sentence
 
-__all__ = ["Failed", "Kinds", "Run", "perform", "run_job", "settle_failure"]
+__all__ = ["Failed", "Kinds", "Run", "may_be_missing", "perform", "run_job", "settle_failure"]
 
 log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 60.0
+"""So long a failure is tried to be written down."""
 
 Run = Callable[[Job], None]
 Failed = Callable[[Connection, Job, Exception], None]
@@ -54,9 +59,24 @@ def perform(queue: Queue, job: Job, run: Run, failed: Mapping[str, Failed]) -> N
     except Exception as error:
         if not isinstance(error, LehrError):
             log.exception("job %s (%s of %s) failed", job.id, job.kind, job.subject)
-        settle_failure(queue, job, error, failed)
+        _settle_patiently(queue, job, error, failed)
     finally:
         queue.forget(job)
+
+
+def _settle_patiently(queue: Queue, job: Job, error: Exception, failed: Mapping[str, Failed]) -> None:
+    """As `settle_failure`; a database that is away, which may be what failed the run, is given time to come back."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            settle_failure(queue, job, error, failed)
+        except OperationalError as trouble:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("job %s cannot be settled yet: %s", job.id, trouble)
+            time.sleep(BEAT_SECONDS)
+        else:
+            return
 
 
 @contextmanager
@@ -112,6 +132,15 @@ def settle_failure(queue: Queue, job: Job, error: Exception, failed: Mapping[str
                     queue.retry(tx, present, delay_seconds=retry.seconds, reason=sentence(error))
     except (Cancelled, LeaseLost) as stop:
         log.info("%s", stop)
+
+
+@contextmanager
+def may_be_missing(what: str, job: Job) -> Iterator[None]:
+    """Around a write without which a run can go on: a database that is away for a while is no reason to end it."""
+    try:
+        yield
+    except OperationalError as error:
+        log.warning("%s of job %s was not written, the database is out of reach: %s", what, job.id, error.orig)
 
 
 def run_job(queue: Queue, job_id: str, runs: Mapping[str, Run], failed: Mapping[str, Failed]) -> bool:

@@ -41,6 +41,10 @@ class Curves:
         taken, self._waiting = self._waiting, []
         return [_with_loss(point, steps) for point, steps in taken]
 
+    def give_back(self, points: list[Point]) -> None:
+        """Points that were taken, but could not be kept: they come again at the next call."""
+        self._waiting[:0] = [(point, []) for point in points]
+
     def _step(self, event: Stepped) -> None:
         self._steps.append(event)
         if event.step % math.ceil(event.num_steps / MOST_POINTS) and event.step != event.num_steps:

@@ -22,9 +22,8 @@ from lehr.services.bundles import Bundles
 from lehr.services.models import found_model
 from lehr.services.plans import Plan, inherited, plan_of
 from lehr.services.probes import ProbeOrder, Probes
-from lehr.services.training import check_source
 from lehr.services.training_contents import Contents
-from lehr.services.training_data import Reader, num_items
+from lehr.services.training_data import Reader, check_source, num_items
 from lehr.serving.decoders import DecoderPool
 from lehr.store import concepts as concept_rows
 from lehr.store import items as item_rows
@@ -140,7 +139,7 @@ def _questions(
     for number, version in enumerate(wanted):
         try:
             plan = plan_of(ref, model.model_type_id, inherited(model, version))
-            check_source(tx, plan)
+            check_source(tx, plan.source)
             plans.append(plan)
         except InvalidModel as error:
             if len(wanted) == 1:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from lehr.errors import InvalidModel, LehrError, ModelNotFound, NotFound, TrainingStopped
+from lehr.errors import InvalidModel, LehrError, ModelNotFound, TrainingStopped
 from lehr.jobs.queue import Job, Queue
+from lehr.jobs.runs import may_be_missing
 from lehr.learn.curves import Curves
 from lehr.protocol import resources_pb2, service_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef, checked_id, new_id
@@ -34,12 +36,11 @@ from lehr.services.operator_types import is_operator, settle
 from lehr.services.plans import Plan, inherited, plan_of
 from lehr.services.trained import describe_trained
 from lehr.services.training_contents import Contents
-from lehr.services.training_data import Reader, payload_of, searches_of
+from lehr.services.training_data import Reader, check_source, payload_of, searches_of
 from lehr.services.training_sets import TrainingSet, packed, unpacked
 from lehr.serving.decoders import DecoderPool
 from lehr.store import bundles as bundle_rows
 from lehr.store import checkpoints as checkpoint_rows
-from lehr.store import dataset_versions, datasets
 from lehr.store import logs as log_rows
 from lehr.store import training_points as point_rows
 from lehr.store import training_sets as training_set_rows
@@ -88,7 +89,7 @@ class Orders:
             if not is_trainable(model.model_type_id):
                 return self._without_template(tx, model, version)
             plan = plan_of(ref, model.model_type_id, version)
-            check_source(tx, plan)
+            check_source(tx, plan.source)
             bases = payload_of_bases(tx, ref, plan)
             ensure_concepts(tx, ref, version.output_info.data.concepts)
             queued = status(status_code_pb2.MODEL_QUEUED_FOR_TRAINING, "; ".join(plan.notices))
@@ -284,17 +285,15 @@ class _Run:
         shown = status(
             status_code_pb2.MODEL_TRAINING, details(), percent_completed=percent, time_remaining=seconds_left or 0
         )
-        with self.training.db.write() as tx:
-            self.training.queue.fence(tx, self.job)
+        with may_be_missing("The status", self.job), self._writing() as tx:
             version_rows.set_status(tx, self.vref, shown)
-            self._write_log(tx)
 
     def finish(self, bundle: Bundle, evaluation: AnyEvaluation | None, data: Data) -> None:
         """Publishes the trained version: bundle, evaluation, status and the job's end in one transaction."""
         sha, size = self.training.bundles.pack(bundle.folder)
         details = self.training.blobs.put(eval_metrics.pack(evaluation)) if evaluation else ""
-        with self.training.db.write() as tx:
-            self.training.queue.fence(tx, self.job)
+        self.say(_summary(evaluation))
+        with self._writing() as tx:
             version = version_rows.get(tx, self.vref)
             assert version is not None, "the fence holds only while the version is there"
             describe_trained(version, bundle, evaluation, data)
@@ -304,18 +303,26 @@ class _Run:
             version.status.CopyFrom(status(status_code_pb2.MODEL_TRAINED, percent_completed=100))
             bundle_rows.put(tx, self.vref, bundle_rows.Bundle(sha=sha, size=size))
             version_rows.update(tx, self.vref, version)
-            self.say(_summary(evaluation))
-            self._write_log(tx)
             unused = checkpoint_rows.delete(tx, self.vref)
             self.training.queue.finish(tx, self.job)
         for checkpoint in unused:
             self.training.blobs.delete(checkpoint, unless_put_within=3600)
 
-    def _write_log(self, tx: Connection) -> None:
-        point_rows.append(tx, self.vref, self.curves.take())
-        if self.unsaid:
-            log_rows.append(tx, self.vref, self.unsaid)
-            self.unsaid = []
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A fenced transaction, with what was said and measured until now; where it fails that is left for the next."""
+        lines, points, self.unsaid = self.unsaid, self.curves.take(), []
+        try:
+            with self.training.db.write() as tx:
+                self.training.queue.fence(tx, self.job)
+                point_rows.append(tx, self.vref, points)
+                if lines:
+                    log_rows.append(tx, self.vref, lines)
+                yield tx
+        except BaseException:
+            self.unsaid[:0] = lines
+            self.curves.give_back(points)
+            raise
 
     def _forget_curves(self, state: State | None) -> None:
         """What an earlier attempt measured after the checkpoint is measured again."""
@@ -329,15 +336,13 @@ class _Run:
 
         self.last_checkpoint = time.monotonic()
         sha = self.training.blobs.put(save(state))
-        with self.training.db.write() as tx:
-            self.training.queue.fence(tx, self.job)
-            unused = checkpoint_rows.add(
-                tx, self.vref, checkpoint_rows.Checkpoint(sha=sha, step=step, token=self.job.token)
-            )
-            self._write_log(tx)  # with what led to it: whoever goes on from here does not measure that again
+        unused: Sequence[str] = ()
+        with may_be_missing("A checkpoint", self.job), self._writing() as tx:  # with the points that led to it
+            checkpoint = checkpoint_rows.Checkpoint(sha=sha, step=step, token=self.job.token)
+            unused = checkpoint_rows.add(tx, self.vref, checkpoint)
             self.training.queue.progressed(tx, self.job)
-        for checkpoint in unused:
-            self.training.blobs.delete(checkpoint, unless_put_within=0)
+        for old in unused:
+            self.training.blobs.delete(old, unless_put_within=0)
 
     def _resumed(self, data: Data) -> State | None:
         """The newest checkpoint that reads well; none if inputs or labels have changed since it was made."""
@@ -375,18 +380,6 @@ def _only_version(request: service_pb2.PostModelVersionsRequest) -> resources_pb
     if len(request.model_versions) > 1:
         raise InvalidModel(f"One version is trained at a time; {len(request.model_versions)} were given.")
     return request.model_versions[0] if request.model_versions else None
-
-
-def check_source(tx: Connection, plan: Plan) -> None:
-    """Raises NotFound if the dataset, or its version, is not there."""
-    source = plan.source
-    if not source.dataset_id:
-        return
-    if datasets.get(tx, source.app, source.dataset_id) is None:
-        raise NotFound(f"There is no dataset {source.dataset_id!r} in app {source.app.app_id!r}.")
-    version_id = source.dataset_version_id
-    if version_id and dataset_versions.get(tx, source.app, source.dataset_id, version_id) is None:
-        raise NotFound(f"Dataset {source.dataset_id!r} has no version {version_id!r}.")
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from lehr.errors import NotFound
 from lehr.learn.items import Box, OfVideo
 from lehr.learn.items import Item as TrainingItem
 from lehr.protocol import resources_pb2, service_pb2
@@ -17,7 +18,7 @@ from lehr.protocol.structs import from_value
 from lehr.services.selection import checked_search, selects
 from lehr.services.training_contents import Contents, ReadBytes, name_of
 from lehr.store import concepts as concept_rows
-from lehr.store import datasets
+from lehr.store import dataset_versions, datasets
 from lehr.store import items as item_rows
 from lehr.store.db import Database
 
@@ -96,6 +97,17 @@ def _moments(item: item_rows.Item) -> dict[tuple[int, int], list[tuple[resources
             moment = (info.time, 0 if info.time else info.number)
             moments.setdefault(moment, []).append((annotation, frame.data))
     return moments
+
+
+def check_source(tx: Connection, source: item_rows.Source) -> None:
+    """Raises NotFound if the dataset, or its version, is not there."""
+    app, dataset_id, version_id = source.app, source.dataset_id, source.dataset_version_id
+    if not dataset_id:
+        return
+    if datasets.get(tx, app, dataset_id) is None:
+        raise NotFound(f"There is no dataset {dataset_id!r} in app {app.app_id!r}.")
+    if version_id and dataset_versions.get(tx, app, dataset_id, version_id) is None:
+        raise NotFound(f"Dataset {dataset_id!r} has no version {version_id!r}.")
 
 
 def num_items(tx: Connection, source: item_rows.Source) -> int:

@@ -29,17 +29,18 @@ READERS = 8
 class Database:
     """One store. Safe to share between threads; a process that forks opens its own.
 
-    `url` is `sqlite:///PATH` or `postgresql://…`; anything else raises StoreUnusable.
+    `url` is `sqlite:///PATH` or `postgresql://…`; anything else raises StoreUnusable. On SQLite a write waits at most
+    `busy_seconds` for other processes' writes, and then raises OperationalError.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.url = _parsed(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writing = threading.local()
         if self.is_sqlite:
             path = Path(self.url.database or "")
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer, self._reader = _open_sqlite(self.url)
+            self._writer, self._reader = _open_sqlite(self.url, busy_seconds)
         else:
             self._writer, self._reader = _open_postgresql(self.url)
 
@@ -127,10 +128,10 @@ def _parsed(url: str) -> URL:
     )
 
 
-def _open_sqlite(url: URL) -> tuple[Engine, Engine]:
+def _open_sqlite(url: URL, busy_seconds: float) -> tuple[Engine, Engine]:
     """One connection that writes, for which threads queue (fairer than SQLite's own waiting), and several that read."""
-    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
-    writer = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=4 * BUSY_SECONDS, **options)
+    options: dict[str, Any] = {"connect_args": {"timeout": busy_seconds, "check_same_thread": False}}
+    writer = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=4 * busy_seconds, **options)
     reader = create_engine(url, pool_size=READERS, max_overflow=4 * READERS, **options)
     for engine, begin, query_only in ((writer, "BEGIN IMMEDIATE", "OFF"), (reader, "BEGIN", "ON")):
         _prepare(engine, begin, query_only)
@@ -152,10 +153,13 @@ def _prepare(engine: Engine, begin: str, query_only: str) -> None:
 
 
 def _switch_to_wal(connection: Any) -> None:
-    """Write-ahead logging, once per file. SQLite does not wait for others here by itself, so we do."""
+    """Write-ahead logging, once per file. SQLite does not wait for others here by itself, so we do: while another
+    process opens the file first, recovers it after a crash, or closes it last."""
     deadline = time.monotonic() + BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+    while True:
         try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                return
             connection.execute("PRAGMA journal_mode=WAL")
         except Exception as error:  # the driver's own class, reached through SQLAlchemy's adapter
             if "locked" not in str(error) or time.monotonic() > deadline:
