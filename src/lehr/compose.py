@@ -76,7 +76,7 @@ from lehr.serving.predictors import Predictors
 from lehr.settings import Settings
 from lehr.store import backup_file, secrets
 from lehr.store.blobs import open_blobs
-from lehr.store.db import Database
+from lehr.store.db import BUSY_SECONDS, Database
 from lehr.web.site import Site
 
 BESIDE = frozenset({built_in.KIND, clustering.KIND, exports.KIND, dataset_exports.KIND})
@@ -84,17 +84,19 @@ BESIDE = frozenset({built_in.KIND, clustering.KIND, exports.KIND, dataset_export
 
 DECODERS = max(2, (os.cpu_count() or 2) - 2)
 """Of a worker; each is started when it is needed. A fast network needs many to keep it busy."""
+JOB_BUSY_SECONDS = 600.0
+"""A launched job waits so long for its turn to write: nobody waits for its answer, and hours may hang on it."""
 WORKER_NICENESS = 5
 """Taking in and indexing yield to the control plane; trainings and the index's predictor yield further."""
 
 
-def open_store(settings: Settings) -> Store:
-    """Opens the store, made or migrated if need be."""
+def open_store(settings: Settings, *, busy_seconds: float = BUSY_SECONDS) -> Store:
+    """Opens the store, made or migrated if need be; for `busy_seconds` see `Database`."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StoreUnusable(f"the home folder {settings.home} cannot be used: {error.strerror}") from error
-    db = Database(settings.database_url)
+    db = Database(settings.database_url, busy_seconds=busy_seconds)
     db.upgrade()
     blobs = open_blobs(settings.blobs, settings.home)
     queue = Queue(db)
@@ -268,7 +270,7 @@ def _indexing(settings: Settings, store: Store, decoders: DecoderPool) -> Indexi
 
 def run_job(settings: Settings, job_id: str) -> int:
     """`lehr job ID`: runs one claimed job."""
-    store = open_store(settings)
+    store = open_store(settings, busy_seconds=JOB_BUSY_SECONDS)
     with DecoderPool(2) as decoders:
         return 0 if run_claimed(store.queue, job_id, *_launched(settings, store, decoders)) else 1
 
