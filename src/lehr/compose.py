@@ -67,6 +67,7 @@ from lehr.services.probes import ProbeOrder
 from lehr.services.reindex import BaseWorkflows
 from lehr.services.sessions import Sessions
 from lehr.services.signing import Signer
+from lehr.services.storage import Storage
 from lehr.services.training import Training
 from lehr.services.users import Users
 from lehr.serving.decoders import DecoderPool
@@ -77,6 +78,7 @@ from lehr.settings import Settings
 from lehr.store import backup_file, secrets
 from lehr.store.blobs import open_blobs
 from lehr.store.db import BUSY_SECONDS, Database
+from lehr.web.client import Beside
 from lehr.web.site import Site
 
 BESIDE = frozenset({built_in.KIND, clustering.KIND, exports.KIND, dataset_exports.KIND})
@@ -127,8 +129,12 @@ def serve(settings: Settings) -> int:
         bases = BaseWorkflows(db=store.db, queue=store.queue)
         routes = [*files.routes(), *BaseWorkflowRoutes(door=door, bases=bases).routes()]
         app = rest_app(door=door, routes=routes, room=room)
-        health = HealthReports(db=store.db, queue=store.queue)
-        site = Site(door=door, sessions=Sessions(db=store.db), health=health, bases=bases, api=app)
+        beside = Beside(
+            health=HealthReports(db=store.db, queue=store.queue),
+            bases=bases,
+            storage=Storage(db=store.db, blobs=store.blobs),
+        )
+        site = Site(door=door, sessions=Sessions(db=store.db), beside=beside, api=app)
         front = _front(settings, site, socket)
         # Only now that the port is ours: the token is shown once, and a start that fails shows nothing.
         token = Users(db=store.db).welcome(settings.user_id, settings.pat)

@@ -192,6 +192,7 @@ def test_every_column_that_names_a_blob_is_known_to_the_sweep() -> None:
         tables.inputs.c.url_sha,
         tables.web_sessions.c.token_sha,
         tables.picture_signatures.c.picture,
+        tables.blob_sizes.c.blob,
     }
     assert named - others == set(NAMED_BY)
 

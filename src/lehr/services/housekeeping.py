@@ -1,4 +1,4 @@
-"""What nobody asks for and somebody must do: blobs that nothing names any more, jobs that ended long ago."""
+"""What nobody asks for and somebody must do: unnamed blobs, unmeasured blobs, jobs long ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lehr.errors import LehrError
 from lehr.jobs.queue import Queue
 from lehr.services import uploads
+from lehr.services.storage import measure
 from lehr.store.blobs import Blobs
 from lehr.store.db import Database
 from lehr.store.sweep import sweep
@@ -37,6 +38,7 @@ class Housekeeping:
         """Clears up now; answers how many blobs and how many jobs went."""
         uploads.expire(self.db, self.queue)
         num_blobs = sweep(self.db, self.blobs)
+        measure(self.db, self.blobs)
         with self.db.write() as tx:
             num_jobs = self.queue.prune(tx, KEEP_JOBS_SECONDS)
         return num_blobs, num_jobs

@@ -21,6 +21,7 @@ from lehr.protocol.statuses import status
 from lehr.services import indexing
 from lehr.services.batches import chunks
 from lehr.services.media import SMALL, host, kind_of
+from lehr.store import blob_sizes
 from lehr.store import inputs as input_rows
 from lehr.store.blobs import Blobs
 from lehr.store.db import Database
@@ -48,6 +49,7 @@ class Outcome:
 
     input_id: str
     content_sha: str = ""
+    num_bytes: int = 0
     info: resources_pb2.ImageInfo | resources_pb2.VideoInfo | None = None
     thumbnail: bytes = b""
     """Empty: the original is small enough to be shown itself, or there is no picture."""
@@ -105,7 +107,7 @@ class Ingest:
         except (UndecodableImage, TooLarge, DownloadFailed) as error:
             return Outcome(input_id=item.id, content_sha=item.content_sha, error=error)
         sha = item.content_sha or self.blobs.put(data)
-        return Outcome(input_id=item.id, content_sha=sha, info=info, thumbnail=thumbnail)
+        return Outcome(input_id=item.id, content_sha=sha, num_bytes=len(data), info=info, thumbnail=thumbnail)
 
     def _bytes(self, item: StoredInput) -> bytes:
         if item.content_sha:
@@ -147,7 +149,10 @@ class Ingest:
         with_thumbnail = [outcome for outcome in outcomes if outcome.thumbnail]
         shas = self.blobs.put_many([outcome.thumbnail for outcome in with_thumbnail])
         thumbnails = dict(zip([each.input_id for each in with_thumbnail], shas, strict=True))
+        sizes = {sha: len(each.thumbnail) for sha, each in zip(shas, with_thumbnail, strict=True)}
+        sizes |= {each.content_sha: each.num_bytes for each in outcomes if each.num_bytes}
         with self.db.write() as tx:
+            blob_sizes.note(tx, sizes)
             self.queue.progressed(tx, job)
             input_rows.lock(tx, ref)
             stored = input_rows.stored(tx, ref, [outcome.input_id for outcome in outcomes])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from lehr.store import tables
 from lehr.store.blobs import Blobs, LocalBlobs
@@ -48,7 +48,11 @@ def sweep(db: Database, blobs: Blobs, *, grace_seconds: float = GRACE_SECONDS) -
     for batch in _batches(blobs.list()):
         with db.read() as tx:
             idle = unreferenced(tx, batch)
-        gone += sum(blobs.delete(sha, unless_put_within=grace_seconds) for sha in idle)
+        deleted = [sha for sha in idle if blobs.delete(sha, unless_put_within=grace_seconds)]
+        if deleted:
+            with db.write() as tx:
+                tx.execute(delete(tables.blob_sizes).where(tables.blob_sizes.c.blob.in_(deleted)))
+        gone += len(deleted)
     if isinstance(blobs, LocalBlobs):
         blobs.clear_partial(max(grace_seconds, 24 * GRACE_SECONDS))
     return gone

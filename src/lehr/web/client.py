@@ -19,6 +19,7 @@ from lehr.protocol import status_code_pb2
 from lehr.protocol.rpcs import RPCS
 from lehr.services.dataset_health import HealthReports
 from lehr.services.reindex import BaseWorkflows
+from lehr.services.storage import Storage
 
 T = TypeVar("T")
 _GOOD = frozenset({status_code_pb2.SUCCESS, status_code_pb2.MIXED_STATUS})
@@ -34,12 +35,20 @@ class Refused(LehrError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What pages show that no call of the API answers. Whoever asks it has asked the door first."""
+
+    health: HealthReports
+    bases: BaseWorkflows
+    storage: Storage
+
+
+@dataclass(frozen=True, kw_only=True)
 class Client:
     """Calls for one signed-in browser."""
 
     door: Door
-    health: HealthReports
-    bases: BaseWorkflows
+    beside: Beside
     token: str
     base_url: str
     """How the browser reaches us; addresses in answers begin with it."""

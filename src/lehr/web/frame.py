@@ -13,10 +13,8 @@ from starlette.requests import Request
 from lehr.api.door import Door
 from lehr.errors import KeyInvalid, LehrError
 from lehr.protocol.ids import AppRef
-from lehr.services.dataset_health import HealthReports
-from lehr.services.reindex import BaseWorkflows
 from lehr.web import pieces, theme
-from lehr.web.client import Client, Refused
+from lehr.web.client import Beside, Client, Refused
 from lehr.web.origin import cookie, cookie_name
 from lehr.web.page import Page, Visit, app_path
 
@@ -26,11 +24,10 @@ NOT_FOUND = 404
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Needs the door, the health reports, the base workflows, and the pages for their tabs."""
+    """Needs the door and what is beside it, and the pages for their tabs."""
 
     door: Door
-    health: HealthReports
-    bases: BaseWorkflows
+    beside: Beside
     pages: Sequence[Page]
 
     async def show(self, page: Page, request: Request) -> None:
@@ -62,7 +59,7 @@ class Frame:
         token = cookie(request.scope, cookie_name(request.scope))
         host = request.headers.get("host", "")
         base_url = f"{request.url.scheme}://{host}"
-        return Client(door=self.door, health=self.health, bases=self.bases, token=token, base_url=base_url)
+        return Client(door=self.door, beside=self.beside, token=token, base_url=base_url)
 
     def _bar(self, visit: Visit | None, request: Request) -> None:
         with ui.header(fixed=False, elevated=False).classes("lehr-bar"), pieces.element("div", "lehr-bar-inside"):

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from lehr.protocol import resources_pb2, service_pb2
 from lehr.protocol.ids import AppRef
 from lehr.services.dataset_health import Health
+from lehr.services.storage import Stored
 from lehr.web.client import Client, in_thread, takes_app
 
 
@@ -38,7 +39,7 @@ class Visit:
     async def health(self, dataset_id: str, *, anew: bool = False) -> Health:
         """A dataset's health report, for whoever may read the dataset; `anew` has another one made. Raises Refused."""
         await self.ask("GetDataset", dataset_id=dataset_id)
-        reports, ref = self.client.health, self.needed_app()
+        reports, ref = self.client.beside.health, self.needed_app()
         if anew:
             await in_thread(reports.request, ref, dataset_id)
         return await in_thread(reports.get, ref, dataset_id)
@@ -46,13 +47,18 @@ class Visit:
     async def base(self) -> tuple[resources_pb2.Workflow | None, list[dict[str, Any]]]:
         """The app's base workflow, and the generations of its index, newest first. Raises Refused."""
         await self.ask("GetApp")
-        return await in_thread(self.client.bases.current, self.needed_app())
+        return await in_thread(self.client.beside.bases.current, self.needed_app())
+
+    async def storage(self) -> Stored:
+        """How many bytes the app keeps. Raises Refused."""
+        await self.ask("GetApp")
+        return await in_thread(self.client.beside.storage.of, self.needed_app())
 
     async def drop_generation(self, number: int) -> None:
         """Lets go of a generation of the index that was put aside. Raises LehrError."""
         request = service_pb2.PatchAppRequest(user_app_id=self.user_app)
         await in_thread(self.client.admit, "PatchApp", request)
-        await in_thread(self.client.bases.drop, self.needed_app(), number)
+        await in_thread(self.client.beside.bases.drop, self.needed_app(), number)
 
     @property
     def user_app(self) -> resources_pb2.UserAppIDSet:

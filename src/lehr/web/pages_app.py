@@ -16,8 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lehr.api.door import Door
-from lehr.services.dataset_health import HealthReports
-from lehr.services.reindex import BaseWorkflows
+from lehr.web.client import Beside
 from lehr.web.frame import Frame
 from lehr.web.origin import cookie
 from lehr.web.page import Page
@@ -28,12 +27,12 @@ _TEMPLATE = "index.html"
 _NONCE = 'nonce="{{ request.scope.csp_nonce }}"'
 
 
-def pages_app(door: Door, health: HealthReports, bases: BaseWorkflows) -> FastAPI:
+def pages_app(door: Door, beside: Beside) -> FastAPI:
     """The application; its lifespan must run around it."""
     _give_nonces()
     run.process_pool_start_method = "spawn"
     ui.add_head_html(HEAD, shared=True)
-    frame = Frame(door=door, health=health, bases=bases, pages=PAGES)
+    frame = Frame(door=door, beside=beside, pages=PAGES)
     for page in PAGES:
         _add(page, frame)
     shell = FastAPI(openapi_url=None)

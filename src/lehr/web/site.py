@@ -24,9 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lehr.api.door import Door
 from lehr.errors import KeyInvalid
-from lehr.services.dataset_health import HealthReports
-from lehr.services.reindex import BaseWorkflows
 from lehr.services.sessions import Sessions
+from lehr.web.client import Beside
 from lehr.web.origin import (
     PAGE_HEADER,
     STRICT_HEADERS,
@@ -58,12 +57,10 @@ class Loaded:
 
 
 class Site:
-    """Needs the door, the sessions, the health reports of data sets, the base workflows, and the API for the rest."""
+    """Needs the door and what pages show beside it, the sessions, and the API for the rest."""
 
-    def __init__(
-        self, *, door: Door, sessions: Sessions, health: HealthReports, bases: BaseWorkflows, api: ASGIApp
-    ) -> None:
-        self._door, self._sessions, self._health, self._bases, self._api = door, sessions, health, bases, api
+    def __init__(self, *, door: Door, sessions: Sessions, beside: Beside, api: ASGIApp) -> None:
+        self._door, self._sessions, self._beside, self._api = door, sessions, beside, api
         sign_in = SignIn(sessions=sessions)
         self._open = Starlette(
             routes=[
@@ -135,7 +132,7 @@ class Site:
 
     async def _load(self) -> Loaded:
         try:
-            loaded = await asyncio.to_thread(_load, self._door, self._health, self._bases)
+            loaded = await asyncio.to_thread(_load, self._door, self._beside)
             await loaded.running.__aenter__()
         except Exception:
             log.exception("the web page could not be loaded")
@@ -152,10 +149,10 @@ class Site:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _load(door: Door, health: HealthReports, bases: BaseWorkflows) -> Loaded:
+def _load(door: Door, beside: Beside) -> Loaded:
     from lehr.web.pages_app import pages_app  # NiceGUI: two seconds
 
-    app = pages_app(door, health, bases)
+    app = pages_app(door, beside)
     return Loaded(app=app, running=app.router.lifespan_context(app))
 
 

@@ -49,6 +49,7 @@ from lehr.store.tables.searches import (
     searches,
 )
 from lehr.store.tables.sessions import web_sessions
+from lehr.store.tables.sizes import blob_sizes
 from lehr.store.tables.tracks import annotation_tracks
 from lehr.store.tables.transfers import (
     bulk_operations,
@@ -72,6 +73,7 @@ __all__ = [
     "annotation_tracks",
     "apps",
     "backlog",
+    "blob_sizes",
     "bulk_operations",
     "bundles",
     "checkpoints",
@@ -117,5 +119,5 @@ __all__ = [
     "workflows",
 ]
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest of the migrations: what these tables are."""

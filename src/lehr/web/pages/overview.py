@@ -1,12 +1,15 @@
-"""An app at a glance: how much there is of what, what is being worked on, what to do next."""
+"""An app at a glance: how much there is of what, what is being worked on, how much it keeps, what to do next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nicegui import ui
+
 from lehr.protocol import resources_pb2, status_code_pb2
+from lehr.services.storage import Stored
 from lehr.web import pieces, words
-from lehr.web.app_facts import how_many
+from lehr.web.app_facts import MOST, how_many
 from lehr.web.page import Page, Tab, Visit
 
 _LOOK_SECONDS = 3
@@ -23,7 +26,8 @@ async def build(visit: Visit) -> None:
             pieces.link_button("Add inputs", visit.under_app("inputs"), icon="add_photo_alternate", kind="main")
     with pieces.element("div", "lehr-halves"):
         await _work(visit)
-        _about(app)
+        _storage(visit)
+        await _about(visit, app)
 
 
 async def _figures(visit: Visit, counts: resources_pb2.InputCount) -> None:
@@ -91,16 +95,71 @@ def _of_model(model: resources_pb2.Model) -> Iterator[Line]:
         yield f"Training {model.id}", "waits", "plain"
 
 
-def _about(app: resources_pb2.App) -> None:
+def _storage(visit: Visit) -> None:
+    """What belongs to the app, in bytes; added up once the page is there."""
+    told: list[Stored] = []
+
+    def draw(_: pieces.Redrawn) -> None:
+        if told:
+            _sums(told[0])
+        else:
+            pieces.text("Being added up …", classes="lehr-quiet")
+
+    with pieces.card("Storage"):
+        drawn = pieces.Redrawn(draw)
+
+    async def add_up() -> None:
+        told.append(await visit.storage())
+        drawn.draw()
+
+    ui.timer(0, add_up, once=True)
+
+
+def _sums(stored: Stored) -> None:
+    with pieces.element("div", "lehr-line"):
+        pieces.text(words.size(stored.total), classes="lehr-figure-number")
+        told = (
+            f"in {words.counted(stored.num_blobs, 'file')}{'' if stored.is_complete else '; more are being measured'}"
+        )
+        pieces.text(told, classes="lehr-quiet lehr-wrap").props("role=status")
+    with pieces.element("dl", "lehr-facts"):
+        for name, num_bytes in (
+            ("Media of inputs and dataset versions", stored.media),
+            ("Trained models and their exports", stored.models),
+            ("Checkpoints", stored.checkpoints),
+            ("Evaluations and training sets", stored.evaluations),
+            ("Uploads, archives and dataset exports", stored.transfers),
+        ):
+            if num_bytes:
+                pieces.text(name, tag="dt")
+                pieces.text(words.size(num_bytes), tag="dd", classes="lehr-number")
+    if stored.shared:
+        told = f"{words.size(stored.shared)} of the media another app has too; they are stored once for both."
+        pieces.text(told, classes="lehr-quiet lehr-small")
+
+
+async def _about(visit: Visit, app: resources_pb2.App) -> None:
+    base = app.default_workflow_id or app.default_workflow.id
     with pieces.card("About"), pieces.element("dl", "lehr-facts"):
-        for name, value in (
-            ("Id", app.id),
-            ("Owner", app.user_id),
-            ("Base workflow", app.default_workflow_id or app.default_workflow.id or "none"),
-            ("Made", words.ago(app.created_at)),
+        for name, value, path in (
+            ("Id", app.id, ""),
+            ("Owner", app.user_id, ""),
+            ("Base workflow", base or "none", visit.under_app("index")),
+            ("Keys", await _keys(visit), visit.under_app("settings")),
+            ("Made", words.ago(app.created_at), ""),
         ):
             pieces.text(name, tag="dt")
-            pieces.text(value, tag="dd")
+            with pieces.element("dd"):
+                if path:
+                    pieces.text_link(value, path)
+                else:
+                    pieces.text(value, tag="span")
+
+
+async def _keys(visit: Visit) -> str:
+    """How many keys are for this app alone."""
+    found = (await visit.ask("ListAppKeys", page=1, per_page=MOST)).keys
+    return f"{words.count(len(found))} for this app alone" if found else "none for this app alone"
 
 
 PAGE = Page(
