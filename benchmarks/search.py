@@ -5,9 +5,9 @@
 
 Vectors of 512 dimensions in heaps, as embeddings lie, at each size, with all rows allowed and with a filter that keeps
 1 % of them. Queries come one at a time, as a server gets them, on one thread; they lie near, between and far from what
-is there. Graphs are given the least candidates with which they reach recall 0.99 on other queries of the same kind,
-4096 at most. Lehr's figures are of its index with all that chooses between exact and graph;
-without the look into the database that tells what was deleted meanwhile (0.2 ms).
+is there. The others' graphs are given the least candidates with which they reach recall 0.99 on these very queries,
+4096 at most; Lehr's chose its own when it was built. Lehr's figures are of its index with all that chooses between
+exact and graph; without the look into the database that tells what was deleted meanwhile (0.2 ms).
 
 Then, for Lehr at each size, in a new process: from nothing to the first answer with the files of an earlier run there,
 and the memory it takes (of its own, and mapped from the files).
@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,24 +36,25 @@ DIM, K = 512, 10
 QUERIES = 300
 SECONDS = 4.0
 GOAL = 0.99
-CANDIDATES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
+CANDIDATES = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512, 768, 1024, 2048, 4096)
 Find = Callable[[np.ndarray], np.ndarray]
 """One query to the rows of its neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Vectors, queries to be measured with and others to be set up with, and the rows that are allowed."""
+    """Vectors, queries, and the rows that are allowed."""
 
     vectors: np.ndarray
     queries: np.ndarray
-    others: np.ndarray
     allowed: np.ndarray | None
 
-    def truth(self, queries: np.ndarray) -> np.ndarray:
-        """By plain comparison, in float32."""
+    @cached_property
+    def right(self) -> np.ndarray:
+        """What the queries should find, by plain comparison in float32."""
+        vectors = self.vectors if self.allowed is None else self.vectors[self.allowed]
         rows = np.arange(len(self.vectors)) if self.allowed is None else self.allowed
-        best = [np.argsort(-(self.vectors[rows] @ query), kind="stable")[:K] for query in queries]
+        best = [np.argsort(-(vectors @ query), kind="stable")[:K] for query in self.queries]
         return rows[np.array(best)]
 
 
@@ -73,18 +75,18 @@ def main() -> None:
 
 def measure(size: int, threads: int) -> None:
     """Everything at one size."""
-    vectors, queries, others = drawn(size)
+    vectors, queries = drawn(size)
     allowed = np.sort(np.random.default_rng(7).choice(size, size // 100, replace=False))
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         shelf = filled(Path(folder), vectors)
         print(f"\n{size:,} x {DIM}; Lehr built in {time.perf_counter() - began:.0f} s: {kind_of(shelf)}")
         print(f"{'':34}{'recall@10':>10}{'queries/s':>12}{'p50 ms':>9}{'p99 ms':>9}")
-        for rows in (None, allowed):
-            bench = Bench(vectors=vectors, queries=queries, others=others, allowed=rows)
-            truth = bench.truth(queries)
-            for name, find in contestants(bench, shelf, threads):
-                line(f"{name}{', 1 % allowed' if rows is not None else ''}", find, queries, truth)
+        benches = [Bench(vectors=vectors, queries=queries, allowed=rows) for rows in (None, allowed)]
+        for tried in contestants(vectors, shelf, threads):
+            for bench in benches:
+                name, find = tried(bench)
+                line(f"{name}{'' if bench.allowed is None else ', 1 % allowed'}", find, queries, bench.right)
         shelf.close()
         told = json.loads(subprocess.check_output([sys.executable, __file__, "--first-answer", folder, str(size)]))
         print(
@@ -92,8 +94,8 @@ def measure(size: int, threads: int) -> None:
         )
 
 
-def drawn(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vectors, and two sets of queries."""
+def drawn(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors, and queries."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((max(20, size // 100), DIM), np.float32)
     vectors = np.empty((size, DIM), np.float32)
@@ -102,13 +104,12 @@ def drawn(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         num = part.stop - part.start
         vectors[part] = centres[rng.integers(0, len(centres), num)] + rng.standard_normal((num, DIM), np.float32)
         vectors[part] /= np.linalg.norm(vectors[part], axis=1, keepdims=True)
-    asked = vectors[rng.integers(0, size, 2 * QUERIES)]
-    other = vectors[rng.integers(0, size, 2 * QUERIES)]
-    noise = unit(rng.standard_normal((2 * QUERIES, DIM), np.float32))
-    kinds = np.arange(2 * QUERIES)[:, None] % 3
+    asked = vectors[rng.integers(0, size, QUERIES)]
+    other = vectors[rng.integers(0, size, QUERIES)]
+    noise = unit(rng.standard_normal((QUERIES, DIM), np.float32))
+    kinds = np.arange(QUERIES)[:, None] % 3
     mixed = np.where(kinds == 0, asked + 0.5 * noise, np.where(kinds == 1, asked + other + noise, 0.5 * asked + noise))
-    mixed = unit(mixed)
-    return vectors, mixed[:QUERIES], mixed[QUERIES:]
+    return vectors, unit(mixed)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -140,12 +141,16 @@ def kind_of(shelf: Shelf) -> str:
     return f"graph over {graph.num_rows:,} with {first.expansion} candidates, recall {first.recall:.4f} when built"
 
 
-def contestants(bench: Bench, shelf: Shelf, threads: int) -> Iterator[tuple[str, Find]]:
-    """Each is made when its turn comes, and let go after it."""
-    yield "Lehr", lehr(bench, shelf)
-    yield "FAISS flat", faiss_flat(bench)
-    yield from faiss_hnsw(bench, threads)
-    yield from usearch_hnsw(bench, threads)
+def contestants(vectors: np.ndarray, shelf: Shelf, threads: int) -> Iterator[Callable[[Bench], tuple[str, Find]]]:
+    """Each is built when its turn comes, and let go after it."""
+    yield lambda bench: ("Lehr", lehr(bench, shelf))
+    flat = faiss_flat(vectors)
+    yield lambda bench, flat=flat: ("FAISS flat", flat(bench))
+    del flat
+    for name, make in (("FAISS HNSW", faiss_hnsw), ("usearch HNSW", usearch_hnsw)):
+        asking = make(vectors, threads)
+        yield lambda bench, name=name, asking=asking: tuned(name, lambda candidates: asking(bench, candidates), bench)
+        del asking
 
 
 def lehr(bench: Bench, shelf: Shelf) -> Find:
@@ -154,15 +159,19 @@ def lehr(bench: Bench, shelf: Shelf) -> Find:
     return lambda query: shelf.view.search(query, K, shelf.view.chosen(INPUT, among)).rows
 
 
-def faiss_flat(bench: Bench) -> Find:
+def faiss_flat(vectors: np.ndarray) -> Callable[[Bench], Find]:
     """All rows, or those that a bitmap allows."""
     import faiss
 
     faiss.omp_set_num_threads(1)
     index = faiss.IndexFlatIP(DIM)
-    index.add(bench.vectors)
-    params = None if bench.allowed is None else faiss.SearchParameters(sel=bitmap(bench))
-    return lambda query: index.search(query[None], K, params=params)[1][0]
+    index.add(vectors)
+
+    def asking(bench: Bench) -> Find:
+        params = None if bench.allowed is None else faiss.SearchParameters(sel=bitmap(bench))
+        return lambda query: index.search(query[None], K, params=params)[1][0]
+
+    return asking
 
 
 def bitmap(bench: Bench) -> object:
@@ -177,36 +186,35 @@ def bitmap(bench: Bench) -> object:
     return selector
 
 
-def faiss_hnsw(bench: Bench, threads: int) -> Iterator[tuple[str, Find]]:
+def faiss_hnsw(vectors: np.ndarray, threads: int) -> Callable[[Bench, int], Find]:
     """M and construction candidates as in Lehr's graph."""
     import faiss
 
     faiss.omp_set_num_threads(threads or faiss.omp_get_max_threads())
     index = faiss.IndexHNSWFlat(DIM, 16, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = 128
-    index.add(bench.vectors)
+    index.add(vectors)
     faiss.omp_set_num_threads(1)
-    selector = None if bench.allowed is None else bitmap(bench)
 
-    def asking(candidates: int) -> Find:
-        params = faiss.SearchParametersHNSW(efSearch=candidates, **({} if selector is None else {"sel": selector}))
+    def asking(bench: Bench, candidates: int) -> Find:
+        selected = {} if bench.allowed is None else {"sel": bitmap(bench)}
+        params = faiss.SearchParametersHNSW(efSearch=candidates, **selected)
         return lambda query: index.search(query[None], K, params=params)[1][0]
 
-    yield tuned("FAISS HNSW", asking, bench)
+    return asking
 
 
-def usearch_hnsw(bench: Bench, threads: int) -> Iterator[tuple[str, Find]]:
+def usearch_hnsw(vectors: np.ndarray, threads: int) -> Callable[[Bench, int], Find]:
     """Its Python binding has no filter: with one, more is asked for and sifted."""
     from usearch.index import Index
 
     index = Index(ndim=DIM, metric="ip", dtype="f16", connectivity=16, expansion_add=128)
-    index.add(np.arange(len(bench.vectors)), bench.vectors, threads=threads)
-    allowed = np.ones(len(bench.vectors), bool)
-    if bench.allowed is not None:
-        allowed[:] = False
-        allowed[bench.allowed] = True
+    index.add(np.arange(len(vectors)), vectors, threads=threads)
 
-    def asking(candidates: int) -> Find:
+    def asking(bench: Bench, candidates: int) -> Find:
+        allowed = np.full(len(vectors), bench.allowed is None)
+        allowed[bench.allowed if bench.allowed is not None else []] = True
+
         def find(query: np.ndarray) -> np.ndarray:
             index.expansion_search = candidates
             asked = K if bench.allowed is None else candidates
@@ -215,16 +223,16 @@ def usearch_hnsw(bench: Bench, threads: int) -> Iterator[tuple[str, Find]]:
 
         return find
 
-    yield tuned("usearch HNSW", asking, bench)
+    return asking
 
 
 def tuned(name: str, asking: Callable[[int], Find], bench: Bench) -> tuple[str, Find]:
     """With the least candidates that reach the goal."""
-    truth = bench.truth(bench.others[:100])
     for candidates in CANDIDATES:
-        if recall([asking(candidates)(query) for query in bench.others[:100]], truth) >= GOAL:
+        find = asking(candidates)
+        if recall([find(query) for query in bench.queries], bench.right) >= GOAL:
             break
-    return f"{name} ({candidates})", asking(candidates)
+    return f"{name} ({candidates})", find
 
 
 def recall(found: list[np.ndarray], truth: np.ndarray) -> float:

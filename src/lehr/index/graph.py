@@ -30,7 +30,7 @@ CONNECTIVITY = 16
 EXPANSION_ADD = 128
 COUNTS = (10, 32, 100, 320, 1000)
 """How many neighbours may be asked for: each is measured, for what is enough for ten is too little for a hundred."""
-EXPANSIONS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+EXPANSIONS = (48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096)
 """Candidates that a search keeps; the first that reaches GOAL is taken."""
 ROWS_PER_CANDIDATE = 32
 """Comparing so many rows in passing takes as long as one candidate: with more candidates exact search is faster."""
