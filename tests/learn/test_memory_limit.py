@@ -61,6 +61,27 @@ def test_what_two_small_batches_keep_foretells_what_a_large_one_does(learner: Le
     assert need.fixed == 2 * sum(p.nbytes for p in learner.net.parameters() if p.requires_grad)
 
 
+def test_pictures_leave_the_device_where_that_makes_room_for_the_batch(
+    recipe: Recipe, learner: Learner, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need = need_of(learner, data).of_batch(32) / memory_limit.USABLE_SHARE
+    held = {"pictures": need / 2}
+
+    def leave() -> bool:
+        return held.pop("pictures", None) is not None
+
+    def free(device: object) -> int:
+        return int(1.2 * need - sum(held.values()))
+
+    assert learner.images.leave() is False, "on a processor they take none of its own"
+    monkeypatch.setattr(learner.images, "leave", leave)
+    check_memory(recipe, learner, data, free)
+    assert not held
+    held["other trainings"] = need / 2
+    with pytest.raises(TrainingStopped, match="set batch_size to"):
+        check_memory(recipe, learner, data, free)
+
+
 def test_the_batch_that_the_refusal_names_fits_and_one_more_does_not(
     recipe: Recipe, learner: Learner, data: Data
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -43,13 +43,29 @@ class Device:
             compute_depthwise_exactly(net)
         return net.to(self.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def prepare(self) -> None:
-        """Sets this process's thread count and convolution search; call before computing."""
+    def prepare(self, *, are_shapes_fixed: bool = True) -> None:
+        """Sets this process's thread count and convolution search; call before computing.
+
+        A GPU tries out its ways to convolve at every new shape, which takes seconds for a network and pays where all
+        batches are alike: not where pictures of any size come, or as many at a time as are asked about.
+        """
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         if self.is_cuda:
-            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.benchmark = are_shapes_fixed
             torch.set_float32_matmul_precision("high")
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Products of matrices in all of float32's bits: what `prepare` sets on a GPU has ten, too few for solvers that
+    compare losses with gradients."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def choose_device(name: str = "auto", threads: int | None = None) -> Device:
@@ -63,7 +79,8 @@ def choose_device(name: str = "auto", threads: int | None = None) -> Device:
         name = "cuda:0"
     if name.startswith("cuda"):
         _check_cuda(name)
-        is_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(name):  # the machine's GPUs may be of different ages
+            is_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     elif name == "cpu":
         is_bf16 = cpu_has_bf16()
     else:

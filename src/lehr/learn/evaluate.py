@@ -34,13 +34,14 @@ def evaluate(
 
         return evaluate_detector(recipe, data, state, on_progress)
     net = ServingNet(trained_net(recipe, data, state), recipe.preprocessing, recipe.served_activation)
-    device = recipe.problem.device
+    device, at_once = recipe.problem.device, recipe.preprocessing.at_once(_SQUARES)
+    device.prepare(are_shapes_fixed=not recipe.preprocessing.are_whole)
     net.to(device.name)
     found: list[np.ndarray] = []
     for start in range(0, data.num_held_out, _BATCH):
         rows = data.rows_N[data.held_indices[start : start + _BATCH]]
         pictures = [recipe.preprocessing.crops(data.pack.pixels(row)) for row in rows]
-        found += averaged(lambda crops: run(net, crops, device), pictures, _SQUARES)
+        found += averaged(lambda crops: run(net, crops, device), pictures, at_once)
         on_progress(len(found), data.num_held_out)
     if recipe.output == "embedding":
         return embedding_evaluation(data, np.stack(unit(found)))

@@ -1,7 +1,8 @@
 """The training loop: a generator that steps, tells, and knows nothing of who listens.
 
 Everything random is a function of (seed, position), so the position is the only random state: a run stopped at any
-event and resumed from that event's state goes on bit for bit as if it had not stopped (same device, same threads).
+event and resumed from that event's state goes on bit for bit as if it had not stopped: on a CPU, with the same number
+of threads. On a GPU it sees the same crops in the same order, but sums are taken in no fixed order there.
 """
 
 from __future__ import annotations

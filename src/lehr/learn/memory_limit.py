@@ -51,11 +51,16 @@ def check_memory(
 ) -> Need:
     """Raises TrainingStopped, naming the largest batch_size that fits, when a step clearly takes more than there is.
 
-    Changes neither the network nor the order of the items. `available` tells the free bytes of a device.
+    Changes neither the network nor the order of the items; where it helps, pictures that lie in the device's memory
+    leave it. `available` tells the free bytes of a device.
     """
-    need = need_of(learner, data)
-    free = (available or available_bytes)(recipe.problem.device)
+    available = available or available_bytes
+    need, device = need_of(learner, data), recipe.problem.device
+    free = available(device)
     batch_size = min(recipe.batch_size, recipe.items_per_epoch)
+    images = getattr(learner, "images", None)
+    if need.of_batch(batch_size) > USABLE_SHARE * free and images is not None and images.leave():
+        free = available(device)
     if need.of_batch(batch_size) > USABLE_SHARE * free:
         raise TrainingStopped(_refusal(recipe, batch_size, need, free))
     return need

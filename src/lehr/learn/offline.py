@@ -204,6 +204,7 @@ def _trained(
             show(bar(event, line.seconds_left))
         if isinstance(event, EpochEnded) and event.epoch == event.num_epochs:
             state = event.state()
+    del event  # with it goes the trained copy of the network, and what it holds of a GPU's memory
     evaluation = evaluate(recipe, data, state) if data.num_held_out else None
     bundle = write_bundle(recipe, data, state, evaluation, order.out)
     say(f"{order.out} written after {time.monotonic() - began:.0f} s; {summary_text(bundle)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ AnyPredictor = Predictor | DetectionPredictor
 
 
 def _has_cuda() -> bool:
-    """Whether an NVIDIA driver is there, without importing torch."""
+    """Whether an NVIDIA driver is there and shows a GPU to this process, without importing torch."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
+        return False
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
 
 
@@ -83,7 +86,7 @@ def _load_torch(bundle: Bundle, device: str, threads: int | None) -> Predictor:
     from lehr.learn.serving_net import ServingNet, run
 
     chosen = choose_device(device, threads)
-    chosen.prepare()
+    chosen.prepare(are_shapes_fixed=False)
     net = build(bundle.details["net"]["name"], bundle.details["net"]["arguments"])
     net.load_state_dict(load_file(bundle.folder / "model.safetensors"))
     net = net.to(memory_format=torch.channels_last)
@@ -91,6 +94,6 @@ def _load_torch(bundle: Bundle, device: str, threads: int | None) -> Predictor:
     return Predictor(
         bundle=bundle,
         run=lambda crops: run(serving, crops, chosen),
-        chunk=_TORCH_CHUNK_CUDA if chosen.is_cuda else CHUNK,
+        chunk=bundle.preprocessing.at_once(_TORCH_CHUNK_CUDA) if chosen.is_cuda else CHUNK,
         form=f"torch {chosen.name}",
     )

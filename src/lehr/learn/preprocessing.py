@@ -18,6 +18,7 @@ BOTH_ENDS = (View(position=0.0), View(position=1.0))
 WHOLE = (View(is_whole=True),)
 """Everything at once: the networks here take rectangles of any size, and pool what they find all over them."""
 _OF_CROP_TYPES = {"sorta2": BOTH_ENDS, "center": CENTER, "full": WHOLE}
+_USUAL_SIDE = 224
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,10 @@ class Preprocessing:
     def are_whole(self) -> bool:
         """Whether the network sees rectangles of different sizes instead of crops."""
         return any(view.is_whole for view in self.views)
+
+    def at_once(self, most: int) -> int:
+        """How many crops go through a network together: `most` up to 224 pixels, fewer of larger ones, for memory."""
+        return max(1, min(most, most * _USUAL_SIDE**2 // self.side**2))
 
     def crops(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 [V, height, width, 3]: the different views of one uint8 [H, W, 3] picture of any size.

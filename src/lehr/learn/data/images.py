@@ -21,6 +21,13 @@ class Images:
         self.offsets_N = np.array([record.offset // 3 for record in pack.records], dtype=np.int64)
         self.pixels_P3 = self._placed() if pack.is_raw else None
 
+    def leave(self) -> bool:
+        """Gives the accelerator's memory back; crops are cut here from now on. False where there is none to give."""
+        if self.pixels_P3 is None or not self.pixels_P3.is_cuda:
+            return False
+        self.pixels_P3 = torch.from_numpy(self.pack.bytes_).view(-1, 3)
+        return True
+
     def crops(self, crops: Crops) -> torch.Tensor:
         """uint8 [B, 3, S, S] on the training device, channels last in memory."""
         heights_B, widths_B = sizes(self.pack, crops.rows_B)

@@ -23,6 +23,7 @@ def evaluate_detector(
     """All figures on the held-out items, of which there is at least one; boxes scored above 0.05 count."""
     net = trained_net(recipe, data, state)
     assert isinstance(net, RetinaNet), "a detector's recipe trains a RetinaNet"
+    recipe.problem.device.prepare(are_shapes_fixed=False)
     find = TorchDetector(net, recipe.preprocessing, recipe.problem.device)
     measured = []
     for index in data.held_indices:

@@ -181,7 +181,7 @@ def load_torch_detector(bundle: Bundle, device: str, threads: int | None) -> tup
     from lehr.learn.nets.catalogue import build
 
     chosen = choose_device(device, threads)
-    chosen.prepare()
+    chosen.prepare(are_shapes_fixed=False)
     net = build(bundle.details["net"]["name"], bundle.details["net"]["arguments"])
     assert isinstance(net, RetinaNet), f"{bundle.details['net']['name']} is no detector"
     net.load_state_dict(load_file(bundle.folder / "model.safetensors"))

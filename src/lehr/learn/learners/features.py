@@ -15,6 +15,7 @@ from lehr.learn.base_weights import BaseWeights
 from lehr.learn.continuation import merged_rows
 from lehr.learn.data.dataset import Data
 from lehr.learn.data.features import cached_features
+from lehr.learn.device import exact_products
 from lehr.learn.events import Noted, Preparing
 from lehr.learn.learners.pixels import Begin, PixelLearner, Preparation
 from lehr.learn.losses.by_activation import Loss, activated, loss_of
@@ -104,7 +105,8 @@ class FeatureLearner:
             total.backward()
             return total
 
-        solver.step(objective)
+        with exact_products():
+            solver.step(objective)
 
     def _of_items(self, indices: np.ndarray) -> torch.Tensor:
         """[n, D] of the original view of the given items."""

@@ -82,10 +82,8 @@ class PixelLearner:
         """Measures the statistics of a random network's norms afresh. Does nothing to pretrained networks."""
         if not self.norms:
             return
-        count = min(len(self.data.train_indices), _SETTLING_ITEMS)
-        chosen_N = np.resize(
-            self.data.train_indices, max(2, count - count % _JUDGED_BATCH if count > _JUDGED_BATCH else count)
-        )
+        count, size = min(len(self.data.train_indices), _SETTLING_ITEMS), self._judged_at_once
+        chosen_N = np.resize(self.data.train_indices, max(2, count - count % size if count > size else count))
         base: nn.Module = getattr(self.net, "base", self.net)
         with self.device.autocast():
             measure_afresh(base, self._views(chosen_N, View()))
@@ -104,10 +102,15 @@ class PixelLearner:
         with torch.inference_mode(), self.device.autocast():
             return torch.cat([net(x_BCSS).float() for x_BCSS in self._views(indices, view)])
 
+    @property
+    def _judged_at_once(self) -> int:
+        """Pictures; norms refuse a lone one."""
+        return max(2, self.recipe.preprocessing.at_once(_JUDGED_BATCH))
+
     def _views(self, indices: np.ndarray, view: View) -> Iterator[torch.Tensor]:
-        preprocessing = self.recipe.preprocessing
-        for start in range(0, len(indices), _JUDGED_BATCH):
-            rows_B = self.data.rows_N[indices[start : start + _JUDGED_BATCH]]
+        preprocessing, size = self.recipe.preprocessing, self._judged_at_once
+        for start in range(0, len(indices), size):
+            rows_B = self.data.rows_N[indices[start : start + size]]
             yield normalised(self.images.crops(view.crops(self.data.pack, rows_B, preprocessing.side)), preprocessing)
 
 
