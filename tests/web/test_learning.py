@@ -19,7 +19,7 @@ TRAINED_MS = 240_000
 
 
 def fill(server: Server):
-    """An app with digits of three kinds, in a dataset."""
+    """An app with digits of three kinds, in a dataset; the first is there again, called another digit by mistake."""
     ask = partial(asking(server), app_id="digits")
     asking(server)("PostApps", apps=[r.App(id="digits")])
     ask("PostDatasets", datasets=[r.Dataset(id="three")])
@@ -31,9 +31,14 @@ def fill(server: Server):
         concepts = [r.Concept(id=f"digit-{digits.target[number]}", value=1)]
         data = r.Data(image=r.Image(base64=file.getvalue()), concepts=concepts)
         inputs.append(r.Input(id=f"digit{number:03d}", data=data, dataset_ids=["three"]))
+    again = r.Input()
+    again.CopyFrom(inputs[0])
+    again.id = "again"
+    again.data.concepts[0].id = "digit-1"
+    inputs.append(again)
     ask("PostInputs", inputs=inputs[:100])
     ask("PostInputs", inputs=inputs[100:])
-    wait_until(lambda: ask("GetInputCount").counts.processed == NUM_DIGITS, what="reading the digits")
+    wait_until(lambda: ask("GetInputCount").counts.processed == len(inputs), what="reading the digits")
     return ask
 
 
@@ -144,6 +149,10 @@ def _look_at_result(browser: Browser, ask) -> None:
     assert rows.count() == 14, "each epoch once, although the training was begun twice"
     browser.shoot("trained")
     assert serious_faults(page) == []
+    warnings = page.locator(".lehr-card", has=page.get_by_role("heading", name="Early warnings"))
+    warnings.get_by_text("2 items show nearly the same picture but carry different concepts").wait_for()
+    pictures = warnings.get_by_role("link")
+    assert {each.get_attribute("href").rpartition("/")[2] for each in pictures.all()} == {"digit000", "again"}
     page.get_by_role("button", name="Export").click()
     download = page.get_by_role("dialog").get_by_role("link", name=re.compile("Download"))
     download.wait_for(timeout=TRAINED_MS)

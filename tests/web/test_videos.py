@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -116,4 +117,8 @@ def test_annotated_boxes_are_drawn_on_the_frame_that_is_shown(browser: Browser, 
     assert drawn_boxes(browser) == [pytest.approx(low, abs=0.02)]
     page.get_by_role("button", name="Delete the label at 1.00 seconds").click()
     box.wait_for(state="detached")
+    browser.open(APP)
+    page.locator(".lehr-card", has_text="Storage").get_by_text("in 2 files").wait_for()  # the film and its thumbnail
+    browser.open("/")
+    page.get_by_role("link", name="films").get_by_text(re.compile("^1 input")).wait_for()
     ask("DeleteInput", input_id="film")

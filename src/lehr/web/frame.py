@@ -20,6 +20,8 @@ from lehr.web.page import Page, Visit, app_path
 
 log = logging.getLogger("lehr.web")
 NOT_FOUND = 404
+_SHOW_LIT_TAB = "document.querySelector('.lehr-tab-lit')?.scrollIntoView({inline: 'center', block: 'nearest'})"
+"""On a phone the row of tabs is wider than the screen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ class Frame:
             for other in self.pages:
                 if other.tab is not None:
                     _tab(other, app, is_lit=other.tab.label == lit)
+        ui.run_javascript(_SHOW_LIT_TAB)
 
 
 def _tab(page: Page, app: AppRef, *, is_lit: bool) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
 
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import MAX_LENGTH, AppRef
 from lehr.web import pieces, words
+from lehr.web.client import Refused
 from lehr.web.page import Page, Visit, app_path
 from lehr.web.workflows import base_workflows
 
@@ -26,8 +31,8 @@ async def build(visit: Visit) -> None:
         ):
             pieces.button("Make the first app", lambda: ask_for_app(visit), icon="add", kind="main")
     with pieces.element("div", "lehr-grid"):
-        for app in found:
-            _card(app)
+        told = {AppRef(app.user_id, app.id): _card(app) for app in found}
+    ui.timer(0, lambda: _count(visit, told), once=True)
     if number > 1 or len(found) == _PER_PAGE:
         with pieces.row("lehr-center"):
             if number > 1:
@@ -36,7 +41,8 @@ async def build(visit: Visit) -> None:
                 pieces.link_button("Older", f"/?page={number + 1}", icon="arrow_forward")
 
 
-def _card(app: resources_pb2.App) -> None:
+def _card(app: resources_pb2.App) -> TextElement:
+    """A way to the app; answers the place for what is in it."""
     ref = AppRef(app.user_id, app.id)
     with pieces.link(app_path(ref), classes="lehr-card lehr-card-link"):
         pieces.text(app.name or app.id, tag="h2", classes="lehr-wrap")
@@ -46,6 +52,20 @@ def _card(app: resources_pb2.App) -> None:
             if app.name not in ("", app.id):
                 pieces.text(app.id, classes="lehr-mono lehr-quiet")
             pieces.text(f"made {words.ago(app.created_at)}", classes="lehr-quiet lehr-small")
+        return pieces.text("…", classes="lehr-quiet lehr-wrap")
+
+
+async def _count(visit: Visit, told: Mapping[AppRef, TextElement]) -> None:
+    """Tells what is in each app, once the page is there."""
+    for ref, place in told.items():
+        user_app = resources_pb2.UserAppIDSet(user_id=ref.user_id, app_id=ref.app_id)
+        try:
+            counts = await visit.ask("GetResourceCounts", user_app_id=user_app)
+        except Refused:  # deleted meanwhile, or a key that may only list
+            place.set_text("")
+            continue
+        nouns = ((counts.inputs, "input"), (counts.datasets, "dataset"), (counts.models, "model"))
+        place.set_text(" · ".join(words.counted(number, noun) for number, noun in nouns if number) or "empty")
 
 
 def id_from(name: str) -> str:

@@ -341,10 +341,9 @@ def _box_line(opened: Opened, editor: Boxes, listed: pieces.Redrawn, annotation:
 
 def _facts(opened: Opened) -> None:
     found = opened.input
-    info = found.data.image.image_info
     facts = {
         "State": _state(found),
-        "Size": f"{info.width} × {info.height} {info.format}" if info.width else "",
+        "Size": _size(found.data),
         "Added": words.ago(found.created_at),
         "Datasets": ", ".join(found.dataset_ids),
         "File": str(dict(found.data.metadata).get("filename", "")) if found.data.HasField("metadata") else "",
@@ -356,6 +355,15 @@ def _facts(opened: Opened) -> None:
                     pieces.text(name, tag="dt")
                     pieces.text(value, tag="dd")
         pieces.button("Delete this input", lambda: _delete(opened), icon="delete", kind="danger")
+
+
+def _size(data: resources_pb2.Data) -> str:
+    """In pixels, and in time; empty where it is not known."""
+    image, video = data.image.image_info, data.video.video_info
+    if video.width:
+        rate = f", {video.fps:.4g} frames a second" if video.fps else ""
+        return f"{video.width} × {video.height} {video.video_format}, {video.duration_seconds:.1f} s{rate}"
+    return f"{image.width} × {image.height} {image.format}" if image.width else ""
 
 
 def _state(found: resources_pb2.Input) -> str:

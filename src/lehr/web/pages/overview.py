@@ -25,9 +25,10 @@ async def build(visit: Visit) -> None:
         with pieces.empty("photo_library", "Nothing to learn from yet", "Begin with images: drop a folder of them."):
             pieces.link_button("Add inputs", visit.under_app("inputs"), icon="add_photo_alternate", kind="main")
     with pieces.element("div", "lehr-halves"):
-        await _work(visit)
+        with pieces.element("div", "lehr-stack"):
+            await _work(visit)
+            await _about(visit, app)
         _storage(visit)
-        await _about(visit, app)
 
 
 async def _figures(visit: Visit, counts: resources_pb2.InputCount) -> None:
