@@ -1,9 +1,8 @@
 """The classifier that the other public templates are cases of: the network is a knob.
 
-Measured: with model_cfg inception_batchnorm it is the recipe of Clarifai_InceptionBatchNorm, measured there: from
-random weights, accuracy 1.00 on 72 held-out digits of four kinds (288 to train on, image_size 32, batch_size 32,
-lrate 0.05, logreg 0, seed 0) after 4 epochs, 164 s on busy cores, on 2 cores of an AMD EPYC (Zen 4), no GPU,
-2026-11-22.
+Measured: with model_cfg resnext from random weights, accuracy 0.94 on 72 held-out digits of four kinds
+(scikit-learn's, 288 to train on, image_size 32, batch_size 32, lrate 0.05, logreg 0, seed 0) after 8 epochs, 279 s on
+busy cores (145 s of processor time), on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22.
 """
 
 from __future__ import annotations
@@ -71,10 +70,9 @@ TEMPLATE = Template(
     description="A classifier on the network that model_cfg names (ResNeXt-50 where nothing is said).",
     when="Old clients that ask for it, and comparisons of networks under one name.",
     measured=(
-        "With model_cfg inception_batchnorm it is the recipe of Clarifai_InceptionBatchNorm, measured there: from "
-        "random weights, accuracy 1.00 on 72 held-out digits of four kinds (288 to train on, image_size 32, "
-        "batch_size 32, lrate 0.05, logreg 0, seed 0) after 4 epochs, 164 s on busy cores, on 2 cores of an AMD EPYC "
-        "(Zen 4), no GPU, 2026-11-22."
+        "With model_cfg resnext from random weights, accuracy 0.94 on 72 held-out digits of four kinds "
+        "(scikit-learn's, 288 to train on, image_size 32, batch_size 32, lrate 0.05, logreg 0, seed 0) after 8 "
+        "epochs, 279 s on busy cores (145 s of processor time), on 2 cores of an AMD EPYC (Zen 4), no GPU, 2026-11-22."
     ),
     form=BaseModelForm,
     recipe=recipe,
