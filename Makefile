@@ -38,7 +38,7 @@ test-all: $(READY)  ## the slow tests too
 	@$(BIN)/pytest -m "not gpu"
 
 screenshots: $(READY)  ## pictures of the web page for docs/screenshots; needs Chromium
-	@$(BIN)/pytest tests/web/test_new_user.py tests/web/test_accessibility.py --screenshots docs/screenshots
+	@$(BIN)/python dev/screenshots.py
 
 lint: $(READY)  ## ruff, mypy, import rules
 	@$(BIN)/ruff check .

@@ -79,7 +79,7 @@ def test_boxes_found_in_a_video_are_drawn_on_its_frames(browser: Browser, ask, t
 
 def shot() -> bytes:
     """Four seconds of flowers: half rose, half lily."""
-    halves = [np.asarray(flower(kind, seed=0).resize((352, 198))) for kind in ("rose", "lily")]
+    halves = [np.asarray(flower(kind, seed=0).crop((0, 0, 640, 360))) for kind in ("rose", "lily")]
     return film([half for half in halves for _ in range(20)], kind="WEBM")
 
 
@@ -94,7 +94,7 @@ def boxed(milliseconds: int, corners: tuple[float, float, float, float], label: 
 def test_annotated_boxes_are_drawn_on_the_frame_that_is_shown(browser: Browser, ask):
     ask("PostInputs", inputs=[r.Input(id="film", data=r.Data(video=r.Video(base64=shot())))])
     wait_until(lambda: ask("GetInput", input_id="film").input.status.code == 30000, 60, "the film")
-    low, high = (0.1, 0.3, 0.7, 0.6), (0.05, 0.2, 0.95, 0.8)
+    low, high = (0.2, 0.16, 0.64, 0.42), (0.2, 0.16, 0.95, 0.42)
     ask("PostAnnotations", annotations=[boxed(1000, low, "rose"), boxed(3000, high, "lily")])
     page = browser.page
     box = page.locator(".lehr-boxes-layer .lehr-box")

@@ -52,7 +52,7 @@ class Browser:
         """Keeps a picture, if any are wanted."""
         if self.shots:
             self.shots.mkdir(parents=True, exist_ok=True)
-            self.page.wait_for_timeout(600)  # until what moves has settled
+            self.page.wait_for_timeout(1500)  # until what moves has settled, a player's wheel too
             self.page.screenshot(path=self.shots / f"{name}.png")
 
 
