@@ -3,6 +3,9 @@
 usearch is imported only where there is a graph, and never into a process that writes OpenVINO models: imported before
 OpenVINO, it makes that write what nobody can read.
 
+The graph compares in bfloat16 (on a Zen 4: 30,000 x 512, 160 candidates, 0.36 ms instead of 0.60 ms in float16). It
+therefore gives a few more than asked: who asks compares those exactly.
+
 Built beside and renamed into place; opened memory-mapped, so that a start reads nothing it does not need. It never
 changes: what comes later is searched exactly, until a longer graph takes its place.
 """
@@ -26,6 +29,7 @@ from lehr.index.pages import replace_file
 
 __all__ = ["Graph", "Step", "open_graph", "write_graph"]
 
+DTYPE = "bf16"
 CONNECTIVITY = 16
 EXPANSION_ADD = 128
 COUNTS = (10, 32, 100, 320, 1000)
@@ -73,14 +77,14 @@ class Graph:
         return min(step.recall for step in self.steps)
 
     def nearest(self, query_D: np.ndarray, count: int) -> np.ndarray | None:
-        """Rows of the `count` nearest, the nearest first; None where it does not find enough of so many."""
+        """Rows, in no exact order, the `count` nearest among them; None where it does not find enough of so many."""
         step = next((step for step in self.steps if step.count >= count), None)
         if step is None:
             return None
         handle = self.handles.get()
         try:
             handle.expansion_search = step.expansion
-            return np.asarray(handle.search(query_D.astype(np.float16), count, threads=1).keys, np.int64)
+            return np.asarray(handle.search(query_D, _asked(count), threads=1).keys, np.int64)
         finally:
             self.handles.put(handle)
 
@@ -93,6 +97,8 @@ def open_graph(folder: Path) -> Graph | None:
 
     try:
         sheet = json.loads((folder / SHEET).read_text())
+        if sheet.get("dtype") != DTYPE:
+            return None
         steps = tuple(Step(**step) for step in sheet["steps"])
         handles: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(HANDLES):
@@ -120,11 +126,11 @@ def write_graph(
         if stop():
             return False
         rows = np.arange(start, min(start + BLOCK, len(vectors_ND)))
-        index.add(rows, vectors_ND[rows[0] : rows[-1] + 1].astype(np.float16), threads=threads)
+        index.add(rows, np.asarray(vectors_ND[rows[0] : rows[-1] + 1], np.float32), threads=threads)
     steps = list(_steps(index, vectors_ND))
     name = f"graph-{len(vectors_ND)}.usearch"
     _save(index, folder / name)
-    sheet = {"file": name, "num_rows": len(vectors_ND), "steps": [asdict(step) for step in steps]}
+    sheet = {"file": name, "dtype": DTYPE, "num_rows": len(vectors_ND), "steps": [asdict(step) for step in steps]}
     replace_file(folder / SHEET, json.dumps(sheet).encode())
     for old in folder.glob("graph-*.usearch"):
         if old.name != name:
@@ -135,9 +141,11 @@ def write_graph(
 def _begun(folder: Path, dimensions: int) -> Any:
     from usearch.index import Index
 
-    fresh = Index(ndim=dimensions, metric="ip", dtype="f16", connectivity=CONNECTIVITY, expansion_add=EXPANSION_ADD)
+    fresh = Index(ndim=dimensions, metric="ip", dtype=DTYPE, connectivity=CONNECTIVITY, expansion_add=EXPANSION_ADD)
     with suppress(OSError, ValueError, KeyError, RuntimeError):
         sheet = json.loads((folder / SHEET).read_text())
+        if sheet.get("dtype") != DTYPE:
+            return fresh
         fresh.load(folder / sheet["file"])
         if len(fresh) == sheet["num_rows"]:
             return fresh
@@ -170,7 +178,7 @@ def _steps(index: Any, vectors_ND: np.ndarray) -> Iterator[Step]:
 def _first_enough(index: Any, kinds: _Kinds, count: int, expansions: Sequence[int]) -> Step | None:
     """By the kind of query that is answered worst."""
     for expansion in expansions:
-        if expansion < count:
+        if expansion < _asked(count):
             continue
         index.expansion_search = expansion
         recall = min(_recall(index, queries, truth[:, :count]) for queries, truth in kinds)
@@ -198,9 +206,14 @@ def _unit(vectors_ND: np.ndarray) -> np.ndarray:
     return (vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)).astype(np.float32)
 
 
+def _asked(count: int) -> int:
+    """So many are taken from the graph for the `count` nearest: in bfloat16 the last ones change places."""
+    return count + count // 4 + 6
+
+
 def _recall(index: Any, queries_QD: np.ndarray, truth_QK: np.ndarray) -> float:
     """Share of the true neighbours that are found."""
     count = truth_QK.shape[1]
-    found = index.search(queries_QD.astype(np.float16), count, threads=1).keys
+    found = index.search(queries_QD, _asked(count), threads=1).keys
     shares = [len(set(one.tolist()) & set(truth.tolist())) for one, truth in zip(found, truth_QK, strict=True)]
     return float(np.mean(shares)) / count
