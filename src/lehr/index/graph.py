@@ -40,9 +40,9 @@ ROWS_PER_CANDIDATE = 32
 """Comparing so many rows in passing takes as long as one candidate: with more candidates exact search is faster."""
 GOAL = 0.99
 """With less recall than this a graph is not used: exact search is slower, and right."""
-MARGIN = 0.003
+MARGIN = 0.002
 """What is measured on a sample must be this much better."""
-SAMPLE = 128
+SAMPLE = 256
 """Queries of each kind."""
 HANDLES = 4
 BLOCK = 1000
