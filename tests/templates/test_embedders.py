@@ -48,7 +48,7 @@ def test_an_embedder_learns_to_bring_like_pictures_together(lesson: Lesson) -> N
     assert evaluation.known.map_at_r > 0.35
     assert evaluation.known.recall_at_1 <= evaluation.known.recall_at_5 <= evaluation.known.recall_at_10
     assert evaluation.unseen is None
-    assert lesson.metrics["recall_at_1"] == pytest.approx(evaluation.known.recall_at_1, abs=0.06)
+    assert lesson.metrics["recall_at_1"] == pytest.approx(evaluation.known.recall_at_1, abs=0.15)
 
 
 def test_an_embedder_answers_with_vectors_of_length_one_in_every_form(lesson: Lesson, model: Path) -> None:
@@ -186,7 +186,7 @@ def test_an_embedder_continues_where_it_was_and_takes_in_new_concepts(
     params = {**QUICK, "num_epochs": 1, "lrate": 0.0}
     continued = learned(recipe_for(*EMBEDDER, lesson.data, {"earlier": model}, **params), lesson.data)
     assert any(note.startswith("Continuing from an earlier version with 10 concepts") for note in continued.notes)
-    assert continued.metrics["recall_at_1"] == pytest.approx(lesson.metrics["recall_at_1"], abs=0.06)
+    assert continued.metrics["recall_at_1"] == pytest.approx(lesson.metrics["recall_at_1"], abs=0.15)
     fewer = data_for(*EMBEDDER, some_digits(digits, only="8142"), packs, **params)
     order = replace(fewer.order, concepts=("8", "new", "1"))
     targets = np.stack([fewer.targets_NK[:, 3], fewer.targets_NK[:, 1], fewer.targets_NK[:, 0]], axis=1)
