@@ -23,6 +23,7 @@ from lehr.hyperparameters import parse
 from lehr.implementations import LEHR, Parts, Store, implementations
 from lehr.jobs.crew import Crew
 from lehr.jobs.launcher import LocalLauncher
+from lehr.jobs.leash import step_back
 from lehr.jobs.queue import Queue
 from lehr.jobs.runs import Failed, Run
 from lehr.jobs.worker import Kinds, Worker
@@ -88,7 +89,7 @@ DECODERS = max(2, (os.cpu_count() or 2) - 2)
 """Of a worker; each is started when it is needed. A fast network needs many to keep it busy."""
 JOB_BUSY_SECONDS = 600.0
 """A launched job waits so long for its turn to write: nobody waits for its answer, and hours may hang on it."""
-WORKER_NICENESS = 5
+WORKER_NICENESS = 10
 """Taking in and indexing yield to the control plane; trainings and the index's predictor yield further."""
 
 
@@ -218,7 +219,7 @@ def _greet(settings: Settings, token: str | None) -> None:
 
 def work(settings: Settings) -> int:
     """`lehr worker`: claims jobs until SIGTERM. It and all that it starts stand behind whoever answers people."""
-    os.nice(WORKER_NICENESS)
+    step_back(WORKER_NICENESS)
     store = open_store(settings)
     Housekeeping(db=store.db, blobs=store.blobs, queue=store.queue).start()
     with DecoderPool(DECODERS) as decoders:
@@ -268,7 +269,7 @@ def _indexing(settings: Settings, store: Store, decoders: DecoderPool) -> Indexi
         queue=store.queue,
         bundles=store.bundles,
         decoders=decoders,
-        predictor=Occasional(lambda: Predictors(1, nice=10)),
+        predictor=Occasional(lambda: Predictors(1, nice=9)),
         packed=Packed(packs=Packs(settings.home / "cache" / "packs")),
         parallel_decodes=DECODERS + 1,
     )

@@ -7,6 +7,7 @@ has threads.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -23,7 +24,18 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def step_back(niceness: int) -> None:
+    """Lowers the priority of this process, and of its session where that is its own.
+
+    Linux shares the processors out among sessions first ("autogroup"): priorities count within one alone.
+    """
+    priority = os.nice(niceness)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:  # not there, or rationed
+            group.write(str(priority))
+
+
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
-    os.nice(int(sys.argv[2]))
+    step_back(int(sys.argv[2]))
     os.execvp(sys.argv[3], sys.argv[3:])  # noqa: S606  no shell is wanted

@@ -37,7 +37,7 @@ class Predictors:
         max_waiting: int = 256,
         patience_seconds: float = 10.0,
         loader: str = "lehr.learn.predictor:Predictor.load",
-        nice: int = 5,
+        nice: int = 1,
     ) -> None:
         """`memory_bytes` of models per process; `max_waiting` requests at once, then Busy; `nice` behind the others.
 
