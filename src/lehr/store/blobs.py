@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import os
-import tempfile
+import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,30 +97,34 @@ class LocalBlobs:
     def put(self, data: bytes | BinaryIO) -> str:
         """Stores the bytes, or the rest of an open file."""
         if isinstance(data, bytes | bytearray | memoryview):
-            return self._put_known(hashlib.sha256(data).hexdigest(), data)
-        sha, partial = self._written(data)
-        return self._published(sha, partial)
+            return self.put_many([bytes(data)])[0]
+        sha, partial = self._copied(data)
+        self._publish({sha: partial})
+        _sync_folder(self._path(sha).parent)
+        return sha
 
     def put_many(self, blobs: Sequence[bytes]) -> list[str]:
-        """As `put` for each, with the waiting for the disk shared."""
-        if len(blobs) < 2:
-            return [self.put(blob) for blob in blobs]
-        with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
-            return list(pool.map(self.put, blobs))
-
-    def _put_known(self, sha: str, data: bytes) -> str:
-        if self._touched(sha):
-            return sha
-        _, partial = self._written(io.BytesIO(data))
-        return self._published(sha, partial)
-
-    def _written(self, data: BinaryIO) -> tuple[str, Path]:
-        """Everything of `data` in a synced file of a passing name, and its SHA-256."""
-        digest = hashlib.sha256()
-        descriptor, name = tempfile.mkstemp(dir=self._partial)
-        partial = Path(name)
+        """As `put` for each, with the waiting for the disk shared: a folder is synced once, when all are in place."""
+        shas = [hashlib.sha256(blob).hexdigest() for blob in blobs]
+        new = {sha: blob for sha, blob in dict(zip(shas, blobs, strict=True)).items() if not self._touched(sha)}
+        partials = {sha: self._partial / secrets.token_hex(16) for sha in new}
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            _write_all(dict(zip(partials.values(), new.values(), strict=True)))
+            self._publish(partials)
+        except BaseException:
+            for partial in partials.values():
+                partial.unlink(missing_ok=True)
+            raise
+        for shelf in dict.fromkeys(self._path(sha).parent for sha in shas):
+            _sync_folder(shelf)  # of old blobs too: another process may have renamed one there a moment ago
+        return shas
+
+    def _copied(self, data: BinaryIO) -> tuple[str, Path]:
+        """The rest of `data` in a synced file of a passing name, and its SHA-256."""
+        digest = hashlib.sha256()
+        partial = self._partial / secrets.token_hex(16)
+        try:
+            with partial.open("xb") as file:
                 while chunk := data.read(CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
@@ -132,15 +135,15 @@ class LocalBlobs:
             raise
         return digest.hexdigest(), partial
 
-    def _published(self, sha: str, partial: Path) -> str:
-        path = self._path(sha)
-        if not path.parent.exists():
-            path.parent.mkdir(exist_ok=True)
-            _sync_folder(self._folder)
-        with _locked(path.parent):
-            partial.replace(path)
-        _sync_folder(path.parent)
-        return sha
+    def _publish(self, partials: Mapping[str, Path]) -> None:
+        """Gives the files the names of their blobs; safe only when the folders are synced."""
+        for sha, partial in partials.items():
+            path = self._path(sha)
+            if not path.parent.exists():
+                path.parent.mkdir(exist_ok=True)
+                _sync_folder(self._folder)
+            with _locked(path.parent):
+                partial.replace(path)
 
     def _touched(self, sha: str) -> bool:
         """Whether the blob is there, its age then made zero: whoever sweeps leaves it alone for a while."""
@@ -152,7 +155,6 @@ class LocalBlobs:
                 os.utime(path)
             except FileNotFoundError:
                 return False
-        _sync_folder(path.parent)  # another process may have renamed it there a moment ago
         return True
 
     def _path(self, sha: str) -> Path:
@@ -215,6 +217,25 @@ class LocalBlobs:
         for entry in old:
             Path(entry.path).unlink(missing_ok=True)
         return len(old)
+
+
+def _write_all(blobs: Mapping[Path, bytes]) -> None:
+    """Each into a synced file of its own."""
+    if len(blobs) < 2:
+        for path, blob in blobs.items():
+            _write(path, blob)
+        return
+    with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
+        for written in [pool.submit(_write, path, blob) for path, blob in blobs.items()]:
+            written.result()
+
+
+def _write(path: Path, blob: bytes) -> None:
+    with path.open("xb", buffering=0) as file:
+        left = memoryview(blob)
+        while left:
+            left = left[file.write(left) :]
+        os.fsync(file.fileno())
 
 
 def _missing(sha: str) -> NotFound:
