@@ -33,7 +33,7 @@ def add(tx, *names: str, code: int = READY) -> list[int]:
     made = [resources_pb2.Input(id=name, status=status_pb2.Status(code=code)) for name in names]
     inputs.insert(tx, APP, [NewInput(message=each) for each in made])
     for name in names:
-        inputs.set_content(tx, APP, name, content_sha="a" * 64, thumbnail_sha="b" * 64)
+        inputs.set_content(tx, APP, {name: ("a" * 64, "b" * 64)})
     return list(inputs.keys_of(tx, APP, names).values())
 
 

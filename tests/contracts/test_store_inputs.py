@@ -106,8 +106,8 @@ def test_pending_inputs_are_found_oldest_first_until_they_are_processed(tx) -> N
 
 def test_the_names_of_an_inputs_blobs_can_be_set_later(tx) -> None:
     _add(tx, ["a"])
-    assert inputs.set_content(tx, APP, "a", content_sha="c" * 64, thumbnail_sha="d" * 64) == 1
-    assert inputs.set_content(tx, APP, "gone", content_sha="c" * 64) == 0
+    assert inputs.set_content(tx, APP, {"a": ("c" * 64, "d" * 64)}) == 1
+    assert inputs.set_content(tx, APP, {"gone": ("c" * 64, "")}) == 0
     stored = inputs.stored(tx, APP, ["a", "gone"])
     assert list(stored) == ["a"]
     assert (stored["a"].content_sha, stored["a"].thumbnail_sha) == ("c" * 64, "d" * 64)
@@ -261,7 +261,7 @@ def test_a_frozen_version_stays_as_it_was_whatever_happens_afterwards(tx) -> Non
     assert [name for name, _, _ in before] == ["a", "b"]
     _note(tx, "b", "2")
     annotations.delete(tx, APP, input_ids=["a"])
-    inputs.set_content(tx, APP, "a", content_sha="f" * 64)
+    inputs.set_content(tx, APP, {"a": ("f" * 64, "")})
     datasets.add_inputs(tx, APP, "d", ["c"])
     inputs.delete(tx, APP, ["b"])
     assert _read(tx, source) == before

@@ -156,10 +156,15 @@ class Ingest:
             self.queue.progressed(tx, job)
             input_rows.lock(tx, ref)
             stored = input_rows.stored(tx, ref, [outcome.input_id for outcome in outcomes])
+            shown = {}
             for outcome in outcomes:
                 item = stored.get(outcome.input_id)
                 if item is not None and item.message.status.code in PENDING:  # else deleted or settled meanwhile
-                    _write(tx, item, outcome, thumbnails.get(item.id, ""))
+                    small = thumbnails.get(item.id, "")
+                    _describe_outcome(item.message, outcome, has_thumbnail=bool(small or outcome.info))
+                    shown[item.id] = (outcome.content_sha, small or (outcome.content_sha if outcome.info else ""))
+            input_rows.update(tx, ref, [stored[id_].message for id_ in shown])
+            input_rows.set_content(tx, ref, shown)
             indexing.arrived(tx, self.queue, ref, [outcome.input_id for outcome in outcomes if outcome.error is None])
 
 
@@ -170,16 +175,12 @@ def _check_text(data: bytes) -> None:
         raise UndecodableImage(f"The text is not UTF-8: {error.reason} at byte {error.start}.") from error
 
 
-def _write(tx: Connection, item: StoredInput, outcome: Outcome, thumbnail_sha: str) -> None:
-    message = item.message
+def _describe_outcome(message: resources_pb2.Input, outcome: Outcome, *, has_thumbnail: bool) -> None:
     if outcome.error is None:
-        thumbnail_sha = thumbnail_sha or (outcome.content_sha if outcome.info else "")
-        _describe(message, outcome, has_thumbnail=bool(thumbnail_sha))
+        _describe(message, outcome, has_thumbnail=has_thumbnail)
         message.status.CopyFrom(status(status_code_pb2.INPUT_DOWNLOAD_SUCCESS))
     else:
         message.status.CopyFrom(status(outcome.error.code, outcome.error.details, http=outcome.error.http_status))
-    input_rows.update(tx, item.app, [message])
-    input_rows.set_content(tx, item.app, item.id, content_sha=outcome.content_sha, thumbnail_sha=thumbnail_sha)
 
 
 def _describe(message: resources_pb2.Input, outcome: Outcome, *, has_thumbnail: bool) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 
@@ -275,17 +275,20 @@ def pending(tx: Connection, *, limit: int, app: AppRef | None = None) -> list[St
 
 def update(tx: Connection, ref: AppRef, inputs: Sequence[resources_pb2.Input]) -> None:
     """Writes the whole messages. Raises NotFound."""
-    for message in inputs:
-        _INPUTS.update(tx, message, table.c.app_key == app_key(ref), table.c.id == message.id)
-    if inputs:
-        _note(tx, app_key_of(tx, ref), inputs, are_new=False)
+    if not inputs:
+        return
+    key = app_key_of(tx, ref)
+    _INPUTS.update_many(tx, inputs, table.c.app_key == key)
+    _note(tx, key, inputs, are_new=False)
 
 
-def set_content(tx: Connection, ref: AppRef, input_id: str, *, content_sha: str, thumbnail_sha: str = "") -> int:
-    """Names the blobs of an input's bytes and thumbnail; 0 if the input went in the meantime."""
-    where = (table.c.app_key == app_key(ref), table.c.id == input_id)
-    changed = sql_update(table).where(*where).values(content_sha=content_sha, thumbnail_sha=thumbnail_sha)
-    return tx.execute(changed).rowcount
+def set_content(tx: Connection, ref: AppRef, blobs: Mapping[str, tuple[str, str]]) -> int:
+    """Names the blobs of inputs' bytes and thumbnails, by input; answers of how many: others went in the meantime."""
+    if not blobs:
+        return 0
+    which = (table.c.app_key == app_key_of(tx, ref), table.c.id == bindparam("input_id"))
+    rows = [{"input_id": id_, "content_sha": sha, "thumbnail_sha": small} for id_, (sha, small) in blobs.items()]
+    return tx.execute(sql_update(table).where(*which), rows).rowcount
 
 
 def delete(tx: Connection, ref: AppRef, ids: Iterable[str]) -> int:
