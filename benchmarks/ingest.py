@@ -48,6 +48,9 @@ def main() -> None:
     with running() as server:
         user = User(user_id="lehr", base_url=server.base, pat=TOKEN)
         taken_in, processed = _uploaded(user.create_app("bench", base_workflow="Empty"), pictures)
+        again = _floor(pictures)
+        print(f"  {'the floor once more, afterwards':<35} {again:8.1f} images/s")
+        floor = (floor + again) / 2  # disks change from one minute to the next
         for what, rate in (("accepted, durably (goal 60 %)", taken_in), ("accepted and processed", processed)):
             print(f"  {what:<35} {rate:8.1f} images/s  {100 * rate / floor:5.1f} % of the floor")
         _listed(user.create_app("long", base_workflow="Empty"), server, options.listed)

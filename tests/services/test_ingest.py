@@ -4,7 +4,9 @@ import http.server
 import io
 import struct
 import threading
+import time
 import zlib
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image as Pictures
@@ -12,6 +14,7 @@ from PIL import Image as Pictures
 from lehr.errors import Cancelled, LeaseLost, NotFound
 from lehr.jobs.queue import State
 from lehr.protocol import resources_pb2, status_code_pb2
+from lehr.services import ingest as ingests
 from lehr.services.add_jobs import AddJobs
 from lehr.services.datasets import Datasets
 from lehr.services.ingest import KIND, Ingest
@@ -81,6 +84,31 @@ def processed(inputs, ingest, ref, *orders):
     with ingest.db.write() as tx:
         ingest.queue.finish(tx, job)
     return [inputs.get(ref, each.id) for each in done.inputs]
+
+
+@pytest.mark.parametrize("more", [3, 10**9], ids=["until no more come", "or for long enough"])
+def test_a_part_of_a_large_upload_waits_while_more_comes_in(inputs, ingest, ref, monkeypatch, more):
+    """Another input comes whenever the job sleeps, `more` times."""
+    came = []
+
+    def sleep(_: float) -> None:
+        assert {inputs.get(ref, each).status.code for each in "ab"} == {status_code_pb2.INPUT_DOWNLOAD_PENDING}
+        if len(came) < more:
+            came.extend(inputs.post(ref, ANA, Upload(inputs=[order(dot())])).inputs)
+
+    monkeypatch.setattr(ingests, "MANY", 2)
+    monkeypatch.setattr(ingests, "GIVE_WAY_SECONDS", 600.0 if more == 3 else 0.3)
+    monkeypatch.setattr(ingests, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+    done = processed(inputs, ingest, ref, order(dot(), input_id="a"), order(dot(), input_id="b"))
+    assert {each.status.code for each in done} == {status_code_pb2.INPUT_DOWNLOAD_SUCCESS}
+    assert len(came) == 3 if more == 3 else len(came) > 0
+
+
+def dot() -> bytes:
+    """One pixel."""
+    file = io.BytesIO()
+    Pictures.new("RGB", (1, 1)).save(file, "PNG")
+    return file.getvalue()
 
 
 def bomb(side: int) -> bytes:

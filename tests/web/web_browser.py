@@ -60,6 +60,8 @@ def serious_faults(page: object) -> list[str]:
     """What axe-core finds serious or worse."""
     from axe_playwright_python.sync_playwright import Axe
 
+    # a menu that is closing has lost its options already
+    page.wait_for_function("() => ![...document.querySelectorAll('.q-menu')].some(menu => !menu.children.length)")
     faults = Axe().run(page).response["violations"]
     return [
         f"{fault['id']}: {node['html'][:160]}"

@@ -6,6 +6,7 @@ run that lost its lease, changes nothing that is already settled.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -41,6 +42,12 @@ SMALL_BYTES = 64 * 2**10
 SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WEBP", "GIF")
 ROUND_SECONDS = 0.2
 """Outcomes of this long go into one transaction."""
+MANY = 64
+"""Inputs in one job: a part of a large upload."""
+ARRIVING_SECONDS = 0.2
+"""While more come in so long, an upload is under way."""
+GIVE_WAY_SECONDS = 5.0
+"""So long a part of it waits at most: disk and processors are for taking the rest in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,8 @@ class Ingest:
         """
         ref = app_of(job)
         waiting = self._waiting(ref, input_ids_of(job))
+        if len(waiting) >= MANY:
+            self._give_way(job, ref)
         threads = ThreadPoolExecutor(self.parallel, "ingest")
         errors: list[BaseException] = []
         try:
@@ -93,6 +102,20 @@ class Ingest:
         """In the transaction that gives a job up: what still waits is told why."""
         reason = error.details if isinstance(error, LehrError) else "the server had trouble with it; its log says more"
         close(tx, app_of(job), input_ids_of(job), f"The input could not be processed: {reason}")
+
+    def _give_way(self, job: Job, ref: AppRef) -> None:
+        """Waits while more inputs come into the app: what is accepted first is looked at soon enough."""
+        deadline, newest = time.monotonic() + GIVE_WAY_SECONDS, self._newest(ref)
+        while time.monotonic() < deadline:
+            time.sleep(ARRIVING_SECONDS)
+            self.queue.beat(job)
+            before, newest = newest, self._newest(ref)
+            if newest == before:
+                return
+
+    def _newest(self, ref: AppRef) -> int:
+        with self.db.read() as tx:
+            return input_rows.newest_key(tx, ref)
 
     def _waiting(self, ref: AppRef, ids: Sequence[str]) -> list[StoredInput]:
         with self.db.read() as tx:
