@@ -129,3 +129,11 @@ def test_a_url_of_no_known_kind_is_refused_with_those_there_are(tmp_path: Path) 
         open_blobs("ftp://host/folder", tmp_path)
     assert isinstance(open_blobs(f"file://{tmp_path}/my%20files", tmp_path), LocalBlobs)
     assert (tmp_path / "my files").is_dir()
+
+
+def test_files_are_their_owners_alone(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path)
+    for sha in (*blobs.put_many([b"one", b"two"]), blobs.put(io.BytesIO(b"three"))):
+        path = blobs.local_path(sha)
+        assert path is not None
+        assert path.stat().st_mode & 0o077 == 0

@@ -124,7 +124,7 @@ class LocalBlobs:
         digest = hashlib.sha256()
         partial = self._partial / secrets.token_hex(16)
         try:
-            with partial.open("xb") as file:
+            with open(partial, "xb", opener=_private) as file:
                 while chunk := data.read(CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
@@ -231,11 +231,16 @@ def _write_all(blobs: Mapping[Path, bytes]) -> None:
 
 
 def _write(path: Path, blob: bytes) -> None:
-    with path.open("xb", buffering=0) as file:
+    with open(path, "xb", buffering=0, opener=_private) as file:
         left = memoryview(blob)
         while left:
             left = left[file.write(left) :]
         os.fsync(file.fileno())
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens for the owner alone: a blob store may lie outside the home."""
+    return os.open(path, flags, 0o600)
 
 
 def _missing(sha: str) -> NotFound:
