@@ -1,6 +1,6 @@
 """Makes docs/screenshots: runs the browser's stories, and keeps the pictures that the README shows, small.
 
-Not part of any test. Takes some minutes: a classifier is trained, and the built-in models are made.
+Not part of any test. Takes some minutes: a classifier and a detector are trained, and the built-in models are made.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ KEPT = {
     "boxes-over-truth-dark": "boxes-over-truth-dark",
     "inputs": "inputs",
     "input-video": "video",
+    "boxes": "boxes",
+    "search-detected": "search-detected",
 }
 """What a story calls it → what the README calls it."""
-STORIES = ("new_user", "learning", "using", "detector_and_embedder_pages", "videos")
+STORIES = ("new_user", "learning", "using", "detector_and_embedder_pages", "videos", "detector_by_hand")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from lehr.protocol import resources_pb2, status_pb2
 from lehr.protocol.ids import AppRef
 from lehr.store import add_jobs, annotations, apps, dataset_versions, datasets, inputs, items, users
 from lehr.store.annotations import AnnotationFilter
+from lehr.store.beginnings import Beginnings
 from lehr.store.db import Database
 from lehr.store.inputs import InputFilter, NewInput
 
@@ -64,21 +65,19 @@ def test_pages_with_any_filter_equal_a_plain_search(tx) -> None:
     for start in range(0, 97, 32):
         inputs.insert(tx, APP, [NewInput(message=message) for message in everything[start : start + 32]])
     chosen_ids = tuple(message.id for message in dice.sample(everything, 30))
-    for ids, statuses, newest_first in itertools.product(
-        [(), chosen_ids, ("none",)], [(), (READY,), (PENDING, FAILED)], [False, True]
-    ):
+    for ids, statuses in itertools.product([(), chosen_ids, ("none",)], [(), (READY,), (PENDING, FAILED)]):
         wanted = [
             message.id
             for message in everything
             if (not ids or message.id in ids) and (not statuses or message.status.code in statuses)
         ]
-        filters = InputFilter(ids=ids, statuses=statuses, newest_first=newest_first)
+        filters = InputFilter(ids=ids, statuses=statuses)
         found = [
             message.id
             for page in range(1, 12)
             for message in inputs.page(tx, APP, page=page, per_page=10, filters=filters)
         ]
-        assert found == (wanted[::-1] if newest_first else wanted)
+        assert found == wanted
         assert inputs.count(tx, APP, filters) == len(wanted)
 
 
@@ -91,6 +90,29 @@ def test_listing_misses_and_repeats_nothing_while_others_are_added(tx) -> None:
     assert seen == [f"a{number}" for number in range(20)] + ["late"]
     assert [message.id for message in inputs.after(tx, APP, last_id="a18", limit=5)] == ["a19", "late"]
     assert [message.id for message in inputs.after(tx, APP, last_id="", limit=2)] == ["a0", "a1"]
+
+
+def test_remembered_beginnings_of_pages_never_change_what_a_page_holds(tx) -> None:
+    dice = random.Random(1)
+    beginnings = Beginnings()
+    present: list[str] = []
+    for step in range(300):
+        what = dice.random()
+        if what < 0.15:
+            new = [f"n{step}-{number}" for number in range(dice.randint(1, 9))]
+            _add(tx, new)
+            present += new
+        elif what < 0.2 and present:
+            gone = dice.sample(present, min(3, len(present)))
+            inputs.delete(tx, APP, gone)
+            present = [each for each in present if each not in gone]
+        elif what < 0.22 and present:
+            inputs.delete_some(tx, APP, up_to=inputs.newest_key(tx, APP), limit=2)
+            present = present[2:]
+        page, per_page = dice.randint(1, 12), dice.choice([3, 10])
+        found = inputs.page_of_all(tx, APP, page=page, per_page=per_page, beginnings=beginnings)
+        assert [each.id for each in found] == present[(page - 1) * per_page : page * per_page], f"step {step}"
+    assert inputs.page_of_all(tx, AppRef("lehr", "none"), page=1, per_page=3, beginnings=beginnings) == []
 
 
 def test_pending_inputs_are_found_oldest_first_until_they_are_processed(tx) -> None:

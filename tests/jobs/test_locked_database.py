@@ -119,3 +119,18 @@ def test_after_a_stall_leases_may_be_renewed_before_they_are_taken_and_dead_ones
     assert taken is not None
     assert (taken.id, taken.token) == (dead.id, dead.token + 1)
     other.db.close()
+
+
+def test_on_a_database_that_stalls_for_good_a_dead_ones_job_is_taken_over_all_the_same(
+    queue: Queue, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = claimed(queue, add("train"), lease_seconds=0)
+    monkeypatch.setattr(lehr.jobs.queue, "STALL_SECONDS", -1.0)  # every claim counts as one that waited long
+    monkeypatch.setattr(lehr.jobs.queue, "MOST_CATCH_UP_SECONDS", 0.5)
+    assert queue.claim("next", kinds=["train"]) is None
+    time.sleep(0.3)
+    assert queue.claim("next", kinds=["train"]) is None
+    time.sleep(0.3)
+    taken = queue.claim("next", kinds=["train"])
+    assert taken is not None
+    assert (taken.id, taken.token) == (dead.id, dead.token + 1)

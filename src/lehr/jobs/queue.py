@@ -37,6 +37,8 @@ STALL_SECONDS = 0.5
 """A claim that waited longer for its turn to write was not alone: those who hold leases waited too."""
 CATCH_UP_SECONDS = 5.0
 """So long after such a stall nobody's lease counts as run out: first they may renew them."""
+MOST_CATCH_UP_SECONDS = 60.0
+"""On a database that stalls again and again: after so long everybody alive has had a turn."""
 
 
 class State(IntEnum):
@@ -105,6 +107,7 @@ class Queue:
     db: Database
     _pulses: dict[tuple[str, int], _Pulse] = field(default_factory=dict, init=False, repr=False)
     _stalled_at: float = field(default=float("-inf"), init=False, repr=False)
+    _stalls_began_at: float = field(default=float("-inf"), init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)  # a signal handler may come in between
 
     def add(
@@ -146,7 +149,7 @@ class Queue:
     ) -> Job | None:
         """The oldest job of these kinds, or the one of this id, if it is ready; exactly one claimer gets it."""
         with self._claiming() as tx:
-            if time.monotonic() - self._stalled_at > CATCH_UP_SECONDS:
+            if not self._others_catch_up():
                 _requeue_expired(tx)
             oldest = (
                 select(jobs.c.key)
@@ -186,8 +189,16 @@ class Queue:
             raise
 
     def _note_wait(self, began: float) -> None:
-        if time.monotonic() - began > STALL_SECONDS:
-            self._stalled_at = time.monotonic()
+        now = time.monotonic()
+        if now - began <= STALL_SECONDS:
+            return
+        if now - self._stalled_at > CATCH_UP_SECONDS:
+            self._stalls_began_at = now
+        self._stalled_at = now
+
+    def _others_catch_up(self) -> bool:
+        now = time.monotonic()
+        return now - self._stalled_at <= CATCH_UP_SECONDS and now - self._stalls_began_at <= MOST_CATCH_UP_SECONDS
 
     def beat(self, job: Job) -> None:
         """Keeps the lease. Call it as often as you like, from any thread: it writes at most once a second.
@@ -339,7 +350,7 @@ def _due(kinds: Collection[str], job_id: str = "") -> ColumnElement[bool]:
 
 _EXPIRED = and_(
     jobs.c.state == State.RUNNING,
-    jobs.c.key.in_(select(heartbeats.c.job_key).where(heartbeats.c.expires_at < now_ms())),
+    jobs.c.key.in_(select(heartbeats.c.job_key).where(heartbeats.c.expires_at <= now_ms())),
 )
 
 
@@ -348,7 +359,7 @@ def _requeue_expired(tx: Connection) -> None:
     late = tx.execute(select(jobs.c.key).where(_EXPIRED).with_for_update(skip_locked=True)).scalars().all()
     if not late:
         return
-    still = and_(heartbeats.c.job_key.in_(late), heartbeats.c.expires_at < now_ms())
+    still = and_(heartbeats.c.job_key.in_(late), heartbeats.c.expires_at <= now_ms())
     keys = tx.execute(delete(heartbeats).where(still).returning(heartbeats.c.job_key)).scalars().all()
     words = "the worker stopped renewing its lease"
     tx.execute(update(jobs).where(jobs.c.key.in_(keys)).values(state=State.QUEUED, worker="", error=words))

@@ -7,7 +7,7 @@ refers to, never a row without its bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
@@ -27,6 +27,7 @@ from lehr.services.regions import PARTS, cleaned, labels_in
 from lehr.store import annotations as annotation_rows
 from lehr.store import datasets as dataset_rows
 from lehr.store import inputs as input_rows
+from lehr.store.beginnings import Beginnings
 from lehr.store.blobs import Blobs
 from lehr.store.db import Database
 
@@ -74,6 +75,7 @@ class Inputs:
     db: Database
     blobs: Blobs
     queue: Queue
+    beginnings: Beginnings = field(default_factory=Beginnings)
 
     def post(self, ref: AppRef, user_id: str, upload: Upload) -> Uploaded:
         """Takes inputs in; each has its own status, and what needs processing is pending when this returns.
@@ -141,8 +143,10 @@ class Inputs:
         with self.db.read() as tx:
             if status_code in index_state.STATES and not ids:
                 found = index_state.listed(tx, self.queue, ref, status_code, paging)
+            elif filters == input_rows.InputFilter():
+                found = input_rows.page_of_all(tx, ref, **paging._asdict(), beginnings=self.beginnings)
             else:
-                found = input_rows.page(tx, ref, page=paging.page, per_page=paging.per_page, filters=filters)
+                found = input_rows.page(tx, ref, **paging._asdict(), filters=filters)
             rename_labels(tx, ref, [label for each in found for label in each.data.concepts])
         return found
 
@@ -270,11 +274,11 @@ def _change(change: resources_pb2.Input) -> resources_pb2.Input:
     for part in PARTS:
         if getattr(change.data, part):
             raise InvalidInput(f"data.{part} are annotations of their own: use PatchAnnotations or PostAnnotations.")
-    for field, value in change.data.ListFields():
-        if field.name in _PATCHABLE and field.is_repeated:
-            getattr(wanted.data, field.name).extend(value)
-        elif field.name in _PATCHABLE:
-            getattr(wanted.data, field.name).CopyFrom(value)
+    for changed, value in change.data.ListFields():
+        if changed.name in _PATCHABLE and changed.is_repeated:
+            getattr(wanted.data, changed.name).extend(value)
+        elif changed.name in _PATCHABLE:
+            getattr(wanted.data, changed.name).CopyFrom(value)
     cleaned(wanted.data)
     return wanted
 

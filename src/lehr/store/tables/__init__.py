@@ -119,5 +119,5 @@ __all__ = [
     "workflows",
 ]
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest of the migrations: what these tables are."""

@@ -31,6 +31,7 @@ apps = table(
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE", onupdate="CASCADE"), nullable=False),
     Column("id", Text, nullable=False),
     Column("name", Text, nullable=False),
+    Column("input_deletions", BigInteger, nullable=False, server_default="0"),  # how often some were: no number of them
     message(),
     UniqueConstraint("user_id", "id"),
 )

@@ -1,7 +1,7 @@
 // A wall of inputs that scrolls through any number of them: only what is in sight has elements, and only what was near is
 // asked for. Sends the server which inputs are marked, never scrolling or pointing.
 import { besideHit, hits } from "/web/hits.js";
-import { call, make, underApp } from "/web/rest.js";
+import { call, make, pageUnder, underApp } from "/web/rest.js";
 import { caption, described, picture } from "/web/tiles.js";
 
 const PER_PAGE = 60;
@@ -192,10 +192,9 @@ class Gallery {
     const known = JSON.stringify(input);
     if (!input || tile.known === known) return;
     Object.assign(tile, { input, known });
-    const path = `/users/${encodeURIComponent(this.app.user_id)}/apps/${encodeURIComponent(this.app.app_id)}`;
     const separator = this.query ? "&" : "";
     const anchor = make("a", "lehr-tile-link", {
-      href: `${path}/inputs/${encodeURIComponent(input.id)}?${this.query}${separator}at=${index}`,
+      href: `${pageUnder(this.app, "inputs", input.id)}?${this.query}${separator}at=${index}`,
       tabindex: index === this.focused ? "0" : "-1",
       "aria-label": described(input),
     });
@@ -213,7 +212,7 @@ class Gallery {
     box.checked = this.marked.has(input.id);
     box.addEventListener("click", (event) => this.mark(index, box.checked, event.shiftKey));
     tile.classList.toggle("lehr-tile-marked", box.checked);
-    tile.replaceChildren(anchor, box, ...besideHit(tile, input, path));
+    tile.replaceChildren(anchor, box, ...besideHit(tile, input, this.app));
   }
 
   focus(index) {

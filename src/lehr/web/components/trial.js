@@ -3,8 +3,8 @@
 import { kept, keep, sendable } from "/web/kept.js";
 import { layOver, nearest, reachOf, watch } from "/web/film.js";
 import { boxOf, dropWords, isVideo, takeFiles } from "/web/media.js";
-import { base64, call, make, underApp } from "/web/rest.js";
-import { outputOf } from "/web/outputs.js";
+import { base64, call, make, pageUnder, underApp } from "/web/rest.js";
+import { likeThis, outputOf } from "/web/outputs.js";
 
 const LOADING = 21355;
 const WAIT_MS = [1000, 1500, 2000, 3000];
@@ -191,12 +191,26 @@ class Trial {
       least: this.least,
       onLeast: (least) => this.setLeast(least),
       onHover: (index) => this.light(index),
+      searchFor: (region) => this.searchFor(region),
     });
+    const whole = this.searchFor(null);
+    if (whole) parts.push(make("div", "lehr-line lehr-small", {}, likeThis(whole, "the whole picture"), "More like the whole picture"));
     if (this.frames) parts.push(make("p", "lehr-quiet lehr-small", {}, this.frameWords()));
     parts.push(shown);
     this.found.replaceChildren(...parts);
     this.drawBoxes();
     this.drawLine();
+  }
+
+  /** The address of the search for what looks like a region of the picture, or like all of it: null for a film. */
+  searchFor(region) {
+    const { app, input, picture } = this.options;
+    if (this.frames || this.video || !(input || picture)) return null;
+    const query = new URLSearchParams(input ? { input } : { picture });
+    const corners = region?.region_info?.bounding_box;
+    if (region && !corners) return null;
+    if (corners) query.set("box", ["top_row", "left_col", "bottom_row", "right_col"].map((side) => (corners[side] || 0).toFixed(4)).join(","));
+    return `${pageUnder(app, "search")}?${query}`;
   }
 
   tabs() {

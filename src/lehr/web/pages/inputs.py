@@ -82,7 +82,7 @@ async def _filters(visit: Visit, chosen: Chosen) -> None:
         pieces.choice(STATES, "State", chosen.state).on_value_change(lambda event: narrow("state", event.value))
         if not chosen.is_everything:
             pieces.link_button("Show all", visit.under_app("inputs"), icon="close")
-            pieces.button("Add these to a dataset", lambda: add_all(visit, chosen), icon="playlist_add")
+        pieces.button("Add these to a dataset", lambda: add_all(visit, chosen), icon="playlist_add")
 
 
 def _among(value: str, options: dict[str, str]) -> str:
@@ -170,10 +170,14 @@ async def add_some(visit: Visit, ids: list[str]) -> None:
 
 
 async def add_all(visit: Visit, chosen: Chosen) -> None:
-    """Asks for a dataset and puts in everything that the filters leave."""
+    """Asks for a dataset and puts in everything that the filters leave; without any, all that is ready."""
+    if chosen.ids:
+        await add_some(visit, chosen.ids.split(","))
+        return
+    wanted = Chosen(state="good") if chosen.is_everything else chosen
 
     async def add(dataset: str) -> None:
-        await visit.ask("PostDatasetInputs", dataset_id=dataset, search=chosen.search())
+        await visit.ask("PostDatasetInputs", dataset_id=dataset, search=wanted.search())
         pieces.say(f"All of them are in {dataset} now.")
 
     await _ask_for_dataset(visit, "Add all of these to a dataset", add)

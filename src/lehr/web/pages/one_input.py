@@ -52,19 +52,20 @@ async def build(visit: Visit) -> None:
     """The picture on the left, everything said of it on the right."""
     input_id = visit.part("input_id")
     found = (await visit.ask("GetInput", input_id=input_id)).input
-    opened = Opened(visit=visit, input=found, concepts=await concept_names(visit))
+    label = visit.query("label")
+    opened = Opened(visit=visit, input=found, concepts=await concept_names(visit), label=label)
     await _read_boxes(opened)
     with pieces.title(input_id):
         path = f"{visit.under_app('search')}?{urlencode({'input': input_id})}"
         pieces.link_button("More like this", path, icon="image_search")
-        await _neighbours(opened)
+        steps = await _neighbours(opened)
     with pieces.element("div", "lehr-open"):
         with pieces.element("div", "lehr-stage"):
             stage = _stage(opened)
         with pieces.element("div", "lehr-stack"):
             _labels(opened)
             if isinstance(stage, Boxes):
-                _box_card(opened, stage)
+                _box_card(opened, stage, steps)
             elif stage is not None:
                 await frames_card(visit, found, opened.concepts, stage)
             _facts(opened)
@@ -82,45 +83,55 @@ async def _read_boxes(opened: Opened) -> None:
 # -- the way to the next -----------------------------------------------------------------------------------------------
 
 
-async def _neighbours(opened: Opened) -> None:
-    """The one before and the one after, in the selection that the address names."""
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """The buttons and keys to the input before and to the one after, in the selection that the address names."""
+
+    paths: dict[str, tuple[str, dict[str, str]]]
+    """Key → path and query."""
+    buttons: dict[str, ui.button]
+
+    def path(self, key: str, label: str) -> str:
+        """Where it leads; the label in use goes along, so that picture after picture gets its boxes."""
+        path, query = self.paths[key]
+        return f"{path}?{urlencode({**query, **({'label': label} if label else {})})}"
+
+    def carry(self, label: str) -> None:
+        """Another label is in use."""
+        for key in self.paths:
+            self.buttons[key].props["href"] = self.path(key, label)
+
+
+async def _neighbours(opened: Opened) -> Steps:
     visit, chosen = opened.visit, Chosen.of(opened.visit.state)
     at = visit.query("at")
     back = visit.under_app("inputs") + (f"?{urlencode(chosen.to_query())}" if not chosen.is_everything else "")
-    place = int(at) if at.isdigit() else None
-    before = after = None
-    if place is not None:
-        before = await _at(visit, chosen, place - 1) if place > 0 else None
-        after = await _at(visit, chosen, place + 1)
-    _step("arrow_back", "Previous", "p", before)
-    _step("arrow_forward", "Next", "n", after)
+    paths = {}
+    for key, place in (("p", int(at) - 1), ("n", int(at) + 1)) if at.isdigit() else ():
+        found = await chosen.inputs(visit, place + 1, 1) if place >= 0 else []
+        if found:
+            paths[key] = (visit.under_app("inputs", found[0].id), {**chosen.to_query(), "at": str(place)})
+    steps = Steps(
+        paths=paths, buttons={"p": _step("arrow_back", "Previous", "p"), "n": _step("arrow_forward", "Next", "n")}
+    )
+    for key, button in steps.buttons.items():
+        button.set_enabled(key in paths)
+    steps.carry(opened.label)
     pieces.link_button("All inputs", back, icon="grid_view")
-    _keys({"p": before, "n": after})
-
-
-async def _at(visit: Visit, chosen: Chosen, place: int) -> str | None:
-    found = await chosen.inputs(visit, place + 1, 1)
-    if not found:
-        return None
-    return visit.under_app("inputs", found[0].id) + "?" + urlencode({**chosen.to_query(), "at": place})
-
-
-def _step(icon: str, name: str, key: str, path: str | None) -> None:
-    made = pieces.link_button(name, path or "", icon=icon)
-    made.props["title"] = f"{name} (key {key.upper()})"
-    made.set_enabled(path is not None)
-
-
-def _keys(paths: dict[str, str | None]) -> None:
-    """Keys that lead on, where nobody is typing."""
 
     def pressed(event: object) -> None:
-        key = event.key  # type: ignore[attr-defined]
-        path = paths.get(str(key.name))
-        if event.action.keydown and path:  # type: ignore[attr-defined]
-            ui.navigate.to(path)
+        key = str(event.key.name)  # type: ignore[attr-defined]
+        if event.action.keydown and key in paths:  # type: ignore[attr-defined]
+            ui.navigate.to(steps.path(key, opened.label))
 
     ui.keyboard(on_key=pressed, ignore=["input", "select", "textarea"])
+    return steps
+
+
+def _step(icon: str, name: str, key: str) -> ui.button:
+    made = pieces.link_button(name, "", icon=icon)
+    made.props["title"] = f"{name} (key {key.upper()})"
+    return made
 
 
 # -- the picture -------------------------------------------------------------------------------------------------------
@@ -289,21 +300,20 @@ async def _patch_labels(opened: Opened, concepts: list[resources_pb2.Concept], a
     opened.input = done
 
 
-def _box_card(opened: Opened, editor: Boxes) -> None:
+def _box_card(opened: Opened, editor: Boxes, steps: Steps) -> None:
     with pieces.card("Boxes"):
+        known = {**({opened.label: opened.label} if opened.label else {}), **opened.concepts}
         choice = pieces.choice(
-            dict(opened.concepts), "New boxes are", opened.label or None, with_input=True, new_value_mode="add-unique"
+            known, "New boxes are", opened.label or None, with_input=True, new_value_mode="add-unique"
         )
+        editor.draw_as(opened.label)
 
         def use(value: object) -> None:
             opened.label = str(value or "")
             editor.draw_as(opened.label)
             opened.visit.remember(label=opened.label)
+            steps.carry(opened.label)
 
-        last = opened.visit.query("label")
-        if last in opened.concepts:
-            choice.set_value(last)
-            opened.label = last
         choice.on_value_change(lambda event: use(event.value))
         listed = pieces.Redrawn(lambda drawn: _box_list(opened, editor, drawn))
         _listen(opened, editor, listed)

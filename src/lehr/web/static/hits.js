@@ -1,6 +1,6 @@
 // Hits of searches, as the wall of inputs shows them, and what stands on their tiles beside the picture.
 import { kept, sendable } from "/web/kept.js";
-import { base64, call, make, underApp } from "/web/rest.js";
+import { base64, call, make, pageUnder, underApp } from "/web/rest.js";
 
 /** Hits of a search, as inputs that know their hit; a picture to rank by comes from where this browser keeps it. */
 export async function hits(source, app, pagination) {
@@ -30,7 +30,7 @@ export async function withPicture(search, id) {
 }
 
 /** A hit's score, its box, and the way to what is like it. */
-export function besideHit(tile, input, path) {
+export function besideHit(tile, input, app) {
   const hit = input.hit;
   if (!hit) return [];
   const parts = [];
@@ -41,7 +41,7 @@ export function besideHit(tile, input, path) {
   if (hit.isRanked) parts.push(make("span", "lehr-tile-score", { title: `Score ${hit.score}` }, hit.score.toFixed(3)));
   if (input.data?.image || input.data?.video) {
     const like = make("a", "lehr-tile-like", {
-      href: `${path}/search?input=${encodeURIComponent(input.id)}`,
+      href: `${pageUnder(app, "search")}?input=${encodeURIComponent(input.id)}`,
       "aria-label": `More like ${input.id}`,
       title: "More like this",
     });

@@ -3,13 +3,16 @@ import { make } from "/web/rest.js";
 
 const AT_FIRST = 12;
 
-/** The panel. `least` hides what is less likely; `onHover(index)` is told which region is pointed at, or -1. */
-export function outputOf(data, { least, onLeast, onHover }) {
+/**
+ * The panel. `least` hides what is less likely; `onHover(index)` is told which region is pointed at, or -1;
+ * `searchFor(region)` is the address of the search for what looks like the region, or null.
+ */
+export function outputOf(data, { least, onLeast, onHover, searchFor }) {
   const panel = make("div", "lehr-output");
   const concepts = data.concepts || [];
   const regions = data.regions || [];
   const list = make("div", "lehr-output-list");
-  const paint = (from) => list.replaceChildren(...bars(concepts, from), ...regionLines(regions, from, onHover));
+  const paint = (from) => list.replaceChildren(...bars(concepts, from), ...regionLines(regions, from, { onHover, searchFor }));
   if (concepts.length || regions.some((region) => region.data?.concepts?.length)) {
     panel.append(slider(least, (value) => {
       paint(value);
@@ -54,15 +57,15 @@ function bar(concept) {
   return make("div", "lehr-output-bar", {}, name, make("span", "lehr-output-value", {}, value.toFixed(3)), make("div", "lehr-output-track", { "aria-hidden": "true" }, fill));
 }
 
-function regionLines(regions, least, onHover) {
+function regionLines(regions, least, told) {
   const lines = regions.map((region, index) => ({ region, index, value: region.data?.concepts?.[0]?.value ?? region.value ?? 1 }));
   const shown = lines.filter((line) => line.value >= least);
   if (!regions.length) return [];
   const head = make("p", "lehr-quiet lehr-small", {}, `${shown.length} of ${regions.length} regions`);
-  return [head, ...shown.map((line) => regionLine(line, onHover))];
+  return [head, ...shown.map((line) => regionLine(line, told))];
 }
 
-function regionLine({ region, index }, onHover) {
+function regionLine({ region, index }, { onHover, searchFor }) {
   const line = make("div", "lehr-output-region", { tabindex: "0", role: "group", "aria-label": `Region ${index + 1}` });
   const concepts = (region.data?.concepts || []).slice(0, 5);
   if (region.data?.image?.base64) {
@@ -73,9 +76,17 @@ function regionLine({ region, index }, onHover) {
   else words.append(make("span", "lehr-quiet", {}, `Region ${index + 1}`));
   words.append(...embeddings(region.data?.embeddings || []));
   line.append(words);
+  const href = searchFor(region);
+  if (href) line.append(likeThis(href, `region ${index + 1}`));
   for (const event of ["pointerenter", "focus"]) line.addEventListener(event, () => onHover(index));
   for (const event of ["pointerleave", "blur"]) line.addEventListener(event, () => onHover(-1));
   return line;
+}
+
+/** The link to the search for what looks like it. */
+export function likeThis(href, name) {
+  const icon = make("i", "material-icons q-icon", { "aria-hidden": "true" }, "image_search");
+  return make("a", "lehr-icon-button lehr-output-like", { href, title: "More like this", "aria-label": `More like ${name}` }, icon);
 }
 
 function clusters(all) {

@@ -32,11 +32,14 @@ export async function call(method, path, body, options = {}) {
   return answer;
 }
 
-/** The path of something under an app. */
+/** The path of a call on something under an app. */
 export function underApp(app, ...parts) {
-  return ["/v2/users", app.user_id, "apps", app.app_id, ...parts]
-    .map((part, index) => (index === 0 ? part : encodeURIComponent(part)))
-    .join("/");
+  return `/v2${pageUnder(app, ...parts)}`;
+}
+
+/** The path of a page on something under an app. */
+export function pageUnder(app, ...parts) {
+  return `/${["users", app.user_id, "apps", app.app_id, ...parts].map(encodeURIComponent).join("/")}`;
 }
 
 /** The address of an input's picture: the small one where there is one. */
