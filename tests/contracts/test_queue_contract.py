@@ -45,7 +45,9 @@ def test_jobs_are_claimed_in_the_order_they_came_and_only_of_the_kinds_asked_for
     assert queue.ready(kinds=["train"], but=[first]) == second
     claimed = [queue.claim("w", kinds=["train"]) for _ in range(3)]
     assert [job and job.id for job in claimed] == [first, second, None]
+    assert queue.others_wait(claimed[0])
     job = queue.claim("w", job_id=other)
+    assert not queue.others_wait(claimed[0])
     assert (job.kind, job.payload, job.subject, job.attempt, job.token) == ("thumb", {"epochs": 2}, "ann/zoo/m/v", 1, 1)
     assert queue.claim("w", job_id=other) is None
     assert queue.ready(kinds=["train", "thumb"]) is None

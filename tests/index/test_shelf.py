@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,50 @@ def test_more_neighbours_are_found_as_surely_as_ten(shelf, vectors, count):
     beyond = shelf.view.graph.steps[-1].count + 1
     assert shelf.view.graph.nearest(vectors[0], beyond) is None
     assert recall(shelf.view, queries[:3], None, k=beyond) == 1.0
+
+
+class Watched:
+    """A handle that notes how many candidates it was asked to keep."""
+
+    def __init__(self, handle) -> None:
+        self.handle, self.expansion_search, self.asked = handle, 0, []
+
+    def search(self, query_D, count, *, threads):
+        self.asked.append(self.expansion_search)
+        self.handle.expansion_search = self.expansion_search
+        return self.handle.search(query_D, count, threads=threads)
+
+
+def test_a_query_near_what_is_there_is_answered_with_fewer_candidates_than_one_that_is_not(shelf, vectors):
+    graph = shelf.view.graph
+    near, far = vectors[7], np.eye(DIM, dtype=np.float32)[0]
+    while not graph.handles.empty():
+        handle = graph.handles.get()
+    watched = Watched(handle)
+    graph.handles.put(watched)
+    distances = [handle.search(graphs._rounded(each, graph.scale), 16).distances[0] for each in (near, far)]
+    assert distances[0] < distances[1]
+    step = graphs.Step(count=10, expansion=256, recall=1.0, easy=24, easy_distance=float(np.mean(distances)))
+    graph = replace(graph, steps=(step,))
+    assert 7 in graph.nearest(near, 10)
+    assert watched.asked == [24]
+    truth = nearest(vectors[: graph.num_rows], far[None], 10).rows_QK[0]
+    assert set(truth) <= set(graph.nearest(far, 10))
+    assert watched.asked == [24, 24, 256]
+
+
+def test_fewer_candidates_are_allowed_to_those_queries_alone_for_which_they_are_enough():
+    distances = np.arange(4 * graphs.GROUP, dtype=float).reshape(2, -1)
+    poor = np.where(distances < graphs.GROUP, 1.0, 0.5)
+    tried = [
+        graphs._Tried(expansion=24, recalls_KQ=np.full_like(poor, 0.9), distances_KQ=distances),
+        graphs._Tried(expansion=32, recalls_KQ=poor, distances_KQ=distances),
+        graphs._Tried(expansion=192, recalls_KQ=np.full_like(poor, 0.995), distances_KQ=distances),
+    ]
+    step = graphs._with_short_cut(10, tried)
+    assert (step.expansion, step.easy, step.easy_distance) == (192, 32, graphs.GROUP - 1)
+    assert step.recall == pytest.approx(0.995)
+    assert graphs._with_short_cut(10, [tried[0], tried[2]]).easy == 0
 
 
 def test_cosines_are_exact_and_in_order(shelf, vectors):

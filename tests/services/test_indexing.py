@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from films import BLUE, GREEN, RED, colours
 from index_shop import COLOURS, plain, two_halves
 from small_embedder import make_base, publish
@@ -112,6 +114,26 @@ def test_a_second_job_leaves_the_work_to_the_one_that_runs(shop):
     assert shop.serving().last_seq == 0
     perform(shop.queue, running, shop.indexing.run, {})
     assert shop.serving().last_seq == 1
+
+
+def test_a_job_whose_turn_is_over_goes_on_until_another_is_due(shop, monkeypatch):
+    monkeypatch.setattr("lehr.services.indexing.FILL", 7)
+    monkeypatch.setattr("lehr.services.indexing.PAGE", 5)
+    monkeypatch.setattr("lehr.services.indexing.LOOK_SECONDS", 0.0)
+    hasty = replace(shop.indexing, slice_seconds=0.0)
+    shop.add(**{f"p{number}": plain((number * 5, 100, 50), seed=number) for number in range(40)})
+    shop.work("ingest")
+    with shop.db.write() as tx:
+        other = shop.queue.add(tx, "other", {}, "somebody else's")
+    running = shop.queue.claim("one", kinds=[KIND])
+    perform(shop.queue, running, hasty.run, {})
+    assert shop.serving().last_seq == 0
+    shop.queue.claim("two", job_id=other)
+    following = shop.queue.claim("one", kinds=[KIND])
+    assert following is not None, "it queued another one behind the other job"
+    perform(shop.queue, following, hasty.run, {})
+    assert shop.serving().last_seq == 40
+    assert shop.queue.claim("one", kinds=[KIND]) is None
 
 
 def test_a_run_that_dies_half_way_loses_nothing_and_repeats_nothing(shop, monkeypatch):

@@ -36,7 +36,10 @@ CONNECTIVITY = 16
 EXPANSION_ADD = 128
 COUNTS = (10, 32, 100, 320, 1000)
 """How many neighbours may be asked for: each is measured, for what is enough for ten is too little for a hundred."""
-EXPANSIONS = (48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096)
+EXPANSIONS = (
+    *(24, 32, 48, 64, 80, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 256),
+    *(320, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096),
+)
 """Candidates that a search keeps; the first that reaches GOAL is taken."""
 ROWS_PER_CANDIDATE = 32
 """Comparing so many rows in passing takes as long as one candidate: with more candidates exact search is faster."""
@@ -46,6 +49,8 @@ MARGIN = 0.002
 """What is measured on a sample must be this much better."""
 SAMPLE = 256
 """Queries of each kind."""
+GROUP = 64
+"""Queries that are judged together whether fewer candidates are enough for them."""
 HANDLES = 4
 BLOCK = 1000
 SHEET = "graph.json"
@@ -56,11 +61,17 @@ _Kinds = Sequence[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """With `expansion` candidates, `recall` of the `count` nearest are found."""
+    """With `expansion` candidates, `recall` of the `count` nearest are found.
+
+    A query near what is there needs fewer than one that is not: `easy` candidates are tried first (0: never), and are
+    enough where the nearest that they find is within `easy_distance`.
+    """
 
     count: int
     expansion: int
     recall: float
+    easy: int = 0
+    easy_distance: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +96,17 @@ class Graph:
         step = next((step for step in self.steps if step.count >= count), None)
         if step is None:
             return None
+        rounded_D = _rounded(query_D, self.scale)
         handle = self.handles.get()
         try:
-            handle.expansion_search = step.expansion
-            return np.asarray(handle.search(_rounded(query_D, self.scale), _asked(count), threads=1).keys, np.int64)
+            handle.expansion_search = step.easy or step.expansion
+            found = handle.search(rounded_D, _asked(count), threads=1)
+            if step.easy and not (len(found) and found.distances[0] <= step.easy_distance):
+                handle.expansion_search = step.expansion
+                found = handle.search(rounded_D, _asked(count), threads=1)
         finally:
             self.handles.put(handle)
+        return np.asarray(found.keys, np.int64)
 
 
 def open_graph(folder: Path) -> Graph | None:
@@ -192,19 +208,68 @@ def _steps(index: Any, vectors_ND: np.ndarray, scale: float) -> Iterator[Step]:
         if step is None:
             return
         yield step
-        allowed = [expansion for expansion in allowed if expansion >= step.expansion]
+        allowed = [expansion for expansion in allowed if expansion >= (step.easy or step.expansion)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """What so many candidates find, of K kinds of Q queries each."""
+
+    expansion: int
+    recalls_KQ: np.ndarray
+    distances_KQ: np.ndarray
+    """Of the nearest that is found."""
 
 
 def _first_enough(index: Any, kinds: _Kinds, count: int, expansions: Sequence[int]) -> Step | None:
     """By the kind of query that is answered worst."""
+    tried: list[_Tried] = []
     for expansion in expansions:
         if expansion < _asked(count):
             continue
-        index.expansion_search = expansion
-        recall = min(_recall(index, queries, truth[:, :count]) for queries, truth in kinds)
+        tried.append(_tried(index, kinds, count, expansion))
+        recall = _worst(tried[-1].recalls_KQ)
         if recall >= GOAL + MARGIN or (expansion == expansions[-1] and recall >= GOAL):
-            return Step(count=count, expansion=expansion, recall=recall)
+            return _with_short_cut(count, tried)
     return None
+
+
+def _tried(index: Any, kinds: _Kinds, count: int, expansion: int) -> _Tried:
+    index.expansion_search = expansion
+    found = [index.search(queries, _asked(count), threads=1) for queries, _ in kinds]
+    recalls = [_recalls(matches.keys, truth[:, :count]) for matches, (_, truth) in zip(found, kinds, strict=True)]
+    distances = [matches.distances[:, 0] for matches in found]
+    return _Tried(expansion=expansion, recalls_KQ=np.array(recalls), distances_KQ=np.array(distances))
+
+
+def _with_short_cut(count: int, tried: Sequence[_Tried]) -> Step:
+    """The last one tried is enough for every kind; one before may be for queries near what is there.
+
+    From the nearest to the farthest, groups of queries are let through as long as each for itself reaches the goal; of
+    all candidates for them, and all distances, those that cost a mixture of all kinds the fewest candidates.
+    """
+    full = tried[-1]
+    cost = float(full.expansion)
+    step = Step(count=count, expansion=full.expansion, recall=_worst(full.recalls_KQ))
+    for short in tried[:-1]:
+        order = np.argsort(short.distances_KQ, axis=None)
+        groups = np.array_split(short.recalls_KQ.ravel()[order], len(order) // GROUP or 1)
+        bad = next((at for at, group in enumerate(groups) if group.mean() < GOAL + MARGIN), len(groups))
+        num_easy = sum(map(len, groups[:bad]))
+        with_it = short.expansion + full.expansion * (1 - num_easy / len(order))
+        if num_easy and with_it < cost:
+            cost = with_it
+            within = float(short.distances_KQ.ravel()[order[num_easy - 1]])
+            recall = _worst(np.where(short.distances_KQ <= within, short.recalls_KQ, full.recalls_KQ))
+            step = Step(
+                count=count, expansion=full.expansion, recall=recall, easy=short.expansion, easy_distance=within
+            )
+    return step
+
+
+def _worst(recalls_KQ: np.ndarray) -> float:
+    """Mean of the kind that is answered worst."""
+    return float(recalls_KQ.mean(axis=1).min())
 
 
 def _queries(vectors_ND: np.ndarray) -> Iterator[np.ndarray]:
@@ -231,9 +296,7 @@ def _asked(count: int) -> int:
     return count + count // 4 + 6
 
 
-def _recall(index: Any, queries_QD: np.ndarray, truth_QK: np.ndarray) -> float:
-    """Share of the true neighbours that are found."""
+def _recalls(found_QA: np.ndarray, truth_QK: np.ndarray) -> list[float]:
+    """Share of the true neighbours that are found, of each query."""
     count = truth_QK.shape[1]
-    found = index.search(queries_QD, _asked(count), threads=1).keys
-    shares = [len(set(one.tolist()) & set(truth.tolist())) for one, truth in zip(found, truth_QK, strict=True)]
-    return float(np.mean(shares)) / count
+    return [len(set(one.tolist()) & set(truth.tolist())) / count for one, truth in zip(found_QA, truth_QK, strict=True)]

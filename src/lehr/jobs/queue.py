@@ -136,6 +136,12 @@ class Queue:
         waiting = tx.execute(select(jobs.c.id).where(*same).limit(1).with_for_update()).scalar()
         return str(waiting) if waiting else self.add(tx, kind, payload, subject)
 
+    def others_wait(self, job: Job) -> bool:
+        """Whether any job, of whatever kind, is due but for this one. Cheap: takes no lock."""
+        due = (jobs.c.state == State.QUEUED, jobs.c.not_before <= now_ms(), jobs.c.id != job.id)
+        with self.db.read() as tx:
+            return tx.execute(select(jobs.c.id).where(*due).limit(1)).first() is not None
+
     def ready(self, *, kinds: Collection[str], but: Collection[str] = ()) -> str | None:
         """Id of the job that a claim of these kinds would get, except those in `but`. Cheap: takes no lock."""
         other = jobs.c.id.not_in(list(but))

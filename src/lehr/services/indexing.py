@@ -1,7 +1,8 @@
 """Keeps an app's vectors complete: what arrives is embedded, generation by generation, by one job of the app at a time.
 
-A job works for some seconds and hands over to the next, so that a long re-index leaves room for uploads. Whatever it
-has embedded is written in small transactions that take the work away with them: begun again after a crash, it goes on.
+A job works for some seconds and then hands over to the next, if any waits, so that a long re-index leaves room for
+uploads. Whatever it has embedded is written in small transactions that take the work away with them: begun again after
+a crash, it goes on.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,7 +41,9 @@ log = logging.getLogger(__name__)
 
 KIND = "index"
 SLICE_SECONDS = 10.0
-"""A job hands over after this long: uploads wait for the same threads."""
+"""A job hands over after this long where others are due: uploads wait for the same threads."""
+LOOK_SECONDS = 1.0
+"""So often it looks from then on whether they are."""
 ROUND_SECONDS = 0.5
 """Outcomes of this long go into one transaction."""
 PAGE = 256
@@ -80,6 +83,24 @@ def arrived(tx: Connection, queue: Queue, ref: AppRef, input_ids: Sequence[str])
     wake(tx, queue, ref)
 
 
+@dataclass(kw_only=True)
+class Turn:
+    """How long a job goes on: a while, and then until another job is due."""
+
+    queue: Queue
+    job: Job
+    until: float
+    """As time.monotonic tells."""
+    _is_over: bool = field(default=False, init=False)
+
+    def is_over(self) -> bool:
+        """Whether it is time to hand over; it stays so."""
+        if not self._is_over and time.monotonic() > self.until:
+            self._is_over = self.queue.others_wait(self.job)
+            self.until = time.monotonic() + LOOK_SECONDS
+        return self._is_over
+
+
 @dataclass(frozen=True, kw_only=True)
 class Indexing:
     """The worker half. Needs the store, the blobs, trained bundles, decoder processes and a predictor process."""
@@ -99,17 +120,17 @@ class Indexing:
         ref = AppRef(str(job.payload["user_id"]), str(job.payload["app_id"]))
         if not self._is_alone(job, ref):
             return
-        deadline = time.monotonic() + self.slice_seconds
+        turn = Turn(queue=self.queue, job=job, until=time.monotonic() + self.slice_seconds)
         delay = 0.0
         for generation in self._living(ref):
             self.queue.beat(job)
             try:
-                self._work_on(job, ref, generation, deadline)
+                self._work_on(job, ref, generation, turn)
             except (Untrained, Loading) as error:  # built-in ones are made when first needed
                 self._check_exists(generation)
                 log.info("generation %d of %s waits: %s", generation.number, job.subject, error.details)
                 delay = NOT_READY_SECONDS
-        self._clear(job, ref, deadline)
+        self._clear(job, ref, turn)
         self._end(job, ref, delay)
 
     def failed(self, tx: Connection, job: Job, error: Exception) -> None:
@@ -139,20 +160,14 @@ class Indexing:
         with self.db.read() as tx:
             return rows.living(tx, ref)
 
-    def _work_on(self, job: Job, ref: AppRef, generation: Generation, deadline: float) -> None:
-        while time.monotonic() < deadline:
-            with self.db.write() as tx:
-                self.queue.fence(tx, job)
-                is_growing = backlog.fill(tx, generation, limit=FILL)
-            self._drain(job, ref, generation, deadline)
-            if not is_growing:
-                break
-        if generation.state is rows.State.BUILDING and time.monotonic() < deadline:
+    def _work_on(self, job: Job, ref: AppRef, generation: Generation, turn: Turn) -> None:
+        self._drain(job, ref, generation, turn)
+        if generation.state is rows.State.BUILDING and not turn.is_over():
             switch(self.db, self.queue, job, ref, generation)
 
-    def _drain(self, job: Job, ref: AppRef, generation: Generation, deadline: float) -> None:
-        """Embeds what waits until nothing does or the time is over."""
-        subjects = self._subjects(generation, lambda: time.monotonic() > deadline)
+    def _drain(self, job: Job, ref: AppRef, generation: Generation, turn: Turn) -> None:
+        """Embeds what waits until nothing does or the turn is over."""
+        subjects = self._subjects(job, generation, turn)
         first = next(subjects, None)
         if first is None:
             return
@@ -170,19 +185,28 @@ class Indexing:
             )
             self._write(job, generation, embedding.settled(_chain(first, subjects)))
 
-    def _subjects(self, generation: Generation, is_over: Callable[[], bool]) -> Iterator[Subject]:
-        after = 0
-        while not is_over():
+    def _subjects(self, job: Job, generation: Generation, turn: Turn) -> Iterator[Subject]:
+        """What waits, page by page; the backlog is filled before it runs out, so that the network never waits."""
+        after, is_growing = 0, True
+        while not turn.is_over():
             with self.db.read() as tx:
                 waiting = backlog.waiting(tx, generation.key, after=after, limit=PAGE)
                 subjects = backlog.subjects(tx, waiting)
-            if not waiting:
+            if len(waiting) < PAGE and is_growing:
+                is_growing = self._fill(job, generation)
+            elif not waiting:
                 return
-            after = waiting[-1].key
+            after = waiting[-1].key if waiting else after
             for subject in subjects:
-                if is_over():
+                if turn.is_over():
                     return
                 yield subject
+
+    def _fill(self, job: Job, generation: Generation) -> bool:
+        """Puts more of the app's inputs into the backlog; whether there were any."""
+        with self.db.write() as tx:
+            self.queue.fence(tx, job)
+            return backlog.fill(tx, generation, limit=FILL)
 
     def _sample_ms(self, ref: AppRef) -> int:
         with self.db.read() as tx:
@@ -206,9 +230,9 @@ class Indexing:
                 self.queue.progressed(tx, job)
                 backlog.settle(tx, generation.key, settled)
 
-    def _clear(self, job: Job, ref: AppRef, deadline: float) -> None:
+    def _clear(self, job: Job, ref: AppRef, turn: Turn) -> None:
         """Deletes the vectors of dropped generations, some at a time: others write in between."""
-        while time.monotonic() < deadline:
+        while not turn.is_over():
             with self.db.write() as tx:
                 self.queue.fence(tx, job)
                 if not rows.clear_dropped(tx, ref, limit=CLEAR):
