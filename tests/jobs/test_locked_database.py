@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import lehr.jobs.queue
+import lehr.jobs.stalls
 from lehr.jobs.queue import Job, Queue, State
 from lehr.jobs.runs import perform
 from lehr.store.db import Database
@@ -97,7 +97,7 @@ def test_a_run_that_failed_by_the_lock_is_put_back_and_not_left_to_die(queue, ha
 def test_after_a_stall_leases_may_be_renewed_before_they_are_taken_and_dead_ones_are_taken_later(
     queue: Queue, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lehr.jobs.queue, "CATCH_UP_SECONDS", 2.0)
+    monkeypatch.setattr(lehr.jobs.stalls, "CATCH_UP_SECONDS", 2.0)
     other = Queue(Database(queue.db.url.render_as_string()))
     job, over = claimed(queue, add("train"), lease_seconds=1.5), threading.Event()
     runs = threading.Thread(target=perform, args=(queue, job, lambda job: over.wait(60), {}))
@@ -125,8 +125,8 @@ def test_on_a_database_that_stalls_for_good_a_dead_ones_job_is_taken_over_all_th
     queue: Queue, add: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead = claimed(queue, add("train"), lease_seconds=0)
-    monkeypatch.setattr(lehr.jobs.queue, "STALL_SECONDS", -1.0)  # every claim counts as one that waited long
-    monkeypatch.setattr(lehr.jobs.queue, "MOST_CATCH_UP_SECONDS", 0.5)
+    monkeypatch.setattr(lehr.jobs.stalls, "STALL_SECONDS", -1.0)  # every claim counts as one that waited long
+    monkeypatch.setattr(lehr.jobs.stalls, "MOST_CATCH_UP_SECONDS", 0.5)
     assert queue.claim("next", kinds=["train"]) is None
     time.sleep(0.3)
     assert queue.claim("next", kinds=["train"]) is None

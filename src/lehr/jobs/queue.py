@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, inser
 from sqlalchemy.exc import OperationalError
 
 from lehr.errors import Cancelled, Interrupted, LeaseLost
+from lehr.jobs.stalls import Stalls
 from lehr.protocol.ids import new_id
 from lehr.store.clock import now_ms
 from lehr.store.db import Database
@@ -33,12 +34,6 @@ LEASE_SECONDS = 15.0
 BEAT_SECONDS = 1.0
 OUT_OF_REACH_SECONDS = 600.0
 """So long after its lease ran out a run goes on without the database: nobody may have taken the job over."""
-STALL_SECONDS = 0.5
-"""A claim that waited longer for its turn to write was not alone: those who hold leases waited too."""
-CATCH_UP_SECONDS = 5.0
-"""So long after such a stall nobody's lease counts as run out: first they may renew them."""
-MOST_CATCH_UP_SECONDS = 60.0
-"""On a database that stalls again and again: after so long everybody alive has had a turn."""
 
 
 class State(IntEnum):
@@ -106,8 +101,7 @@ class Queue:
 
     db: Database
     _pulses: dict[tuple[str, int], _Pulse] = field(default_factory=dict, init=False, repr=False)
-    _stalled_at: float = field(default=float("-inf"), init=False, repr=False)
-    _stalls_began_at: float = field(default=float("-inf"), init=False, repr=False)
+    _stalls: Stalls = field(default_factory=Stalls, init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)  # a signal handler may come in between
 
     def add(
@@ -155,7 +149,7 @@ class Queue:
     ) -> Job | None:
         """The oldest job of these kinds, or the one of this id, if it is ready; exactly one claimer gets it."""
         with self._claiming() as tx:
-            if not self._others_catch_up():
+            if not self._stalls.are_recent:
                 _requeue_expired(tx)
             oldest = (
                 select(jobs.c.key)
@@ -188,23 +182,11 @@ class Queue:
         began = time.monotonic()
         try:
             with self.db.write() as tx:
-                self._note_wait(began)
+                self._stalls.note_wait(began)
                 yield tx
         except OperationalError:
-            self._note_wait(began)
+            self._stalls.note_wait(began)
             raise
-
-    def _note_wait(self, began: float) -> None:
-        now = time.monotonic()
-        if now - began <= STALL_SECONDS:
-            return
-        if now - self._stalled_at > CATCH_UP_SECONDS:
-            self._stalls_began_at = now
-        self._stalled_at = now
-
-    def _others_catch_up(self) -> bool:
-        now = time.monotonic()
-        return now - self._stalled_at <= CATCH_UP_SECONDS and now - self._stalls_began_at <= MOST_CATCH_UP_SECONDS
 
     def beat(self, job: Job) -> None:
         """Keeps the lease. Call it as often as you like, from any thread: it writes at most once a second.
