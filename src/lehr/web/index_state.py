@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lehr.protocol import resources_pb2
 from lehr.web import pieces, words
 from lehr.web.page import Visit
 from lehr.web.workflows import BUILT_IN
+
+Told = Mapping[str, Any]
+"""A generation as the server tells of it."""
 
 GENERAL = "General"
 _LOOK_SECONDS = 1.5
@@ -58,10 +63,13 @@ class Pace:
         return f"about {words.duration(waiting * seconds / done)} left"
 
 
-async def progress(visit: Visit) -> None:
-    """A bar that follows the index, live; and shows the page anew when it is complete or another index answers."""
+async def progress(visit: Visit, generations: Sequence[Told]) -> None:
+    """A bar that follows the index, live; and shows the page anew when it is complete or another index answers.
+
+    `generations`: those that the page shows, asked for before: a short change may be over by now.
+    """
     counts = (await visit.ask("GetInputCount")).counts
-    serving = await _serving(visit)
+    serving = _serving(generations)
     pace = Pace()
     state = {"counts": counts, "left": pace.left(_waiting(counts))}
     drawn = pieces.Redrawn(lambda _: _bar(state["counts"], str(state["left"])))
@@ -72,15 +80,14 @@ async def progress(visit: Visit) -> None:
         if now != state["counts"]:
             state.update(counts=now, left=pace.left(_waiting(now)))
             drawn.draw()
-        if (before and not _waiting(now)) or await _serving(visit) != serving:
+        if (before and not _waiting(now)) or _serving((await visit.base())[1]) != serving:
             visit.reload()
 
     visit.every(_LOOK_SECONDS, look)
 
 
-async def _serving(visit: Visit) -> int | None:
-    """The generation that answers searches: a short change may be over before anybody counted."""
-    _, generations = await visit.base()
+def _serving(generations: Sequence[Told]) -> int | None:
+    """The generation that answers searches."""
     return next((each["number"] for each in generations if each["state"] == "SERVING"), None)
 
 

@@ -31,7 +31,7 @@ async def build(visit: Visit) -> None:
         await _base(visit, workflow)
         with pieces.card("How far it is"):
             if living:
-                await index_state.progress(visit)
+                await index_state.progress(visit, living)
                 await _failed(visit)
             else:
                 pieces.text("Nothing is indexed: choose a base workflow that embeds.", classes="lehr-quiet")
