@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 __all__ = ["Beginnings", "Listing"]
 
-MAX_PAGES = 50_000  # some 10 MB
+MAX_PAGES = 50_000  # 14 MiB
 
 
 class Listing(NamedTuple):
