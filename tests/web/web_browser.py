@@ -56,12 +56,16 @@ class Browser:
             self.page.screenshot(path=self.shots / f"{name}.png")
 
 
+# A menu that closes loses its options before it goes, and what fades in has not its contrast yet.
+AT_REST = """() => !document.querySelector('.q-menu') && document.getAnimations().every(
+    moving => moving.playState !== 'running' || moving.effect.getComputedTiming().endTime === Infinity)"""
+
+
 def serious_faults(page: object) -> list[str]:
     """What axe-core finds serious or worse."""
     from axe_playwright_python.sync_playwright import Axe
 
-    # a menu that is closing has lost its options already
-    page.wait_for_function("() => ![...document.querySelectorAll('.q-menu')].some(menu => !menu.children.length)")
+    page.wait_for_function(AT_REST)
     faults = Axe().run(page).response["violations"]
     return [
         f"{fault['id']}: {node['html'][:160]}"
