@@ -269,7 +269,7 @@ def _indexing(settings: Settings, store: Store, decoders: DecoderPool) -> Indexi
         queue=store.queue,
         bundles=store.bundles,
         decoders=decoders,
-        predictor=Occasional(lambda: Predictors(1, nice=9)),
+        predictor=Occasional(lambda: Predictors(1, nice=9, loader="lehr.learn.predictor:Predictor.load_for_much")),
         packed=Packed(packs=Packs(settings.home / "cache" / "packs")),
         parallel_decodes=DECODERS + 1,
     )

@@ -105,3 +105,35 @@ def test_a_model_that_answers_too_few_outputs_is_told_so(model):
 
     with pytest.raises(LehrError, match="answered 0 outputs for 1 images"):
         Batcher().predict(LoadedModel(predictor=Short(), num_bytes=1, chunk_size=4), pictures(1), soon())
+
+
+def test_a_model_of_two_lanes_computes_two_chunks_at_once_and_never_three(gated, eventually):
+    batcher, wide = Batcher(), LoadedModel(predictor=gated, num_bytes=1, chunk_size=4, lanes=2)
+    narrow = LoadedModel(predictor=gated, num_bytes=1, chunk_size=4)
+    with ThreadPoolExecutor(4) as threads:
+        answers = [
+            threads.submit(batcher.predict, wide, pictures(*range(start, start + 9)), soon()) for start in (0, 9)
+        ]
+        eventually(lambda: len(gated.chunks) == 2)
+        answers.append(threads.submit(batcher.predict, narrow, pictures(100, 101), soon()))
+        eventually(lambda: len(batcher._waiting) == 2)
+        assert len(gated.chunks) == 2
+        gated.may_go.release(1)
+        eventually(lambda: len(gated.chunks) == 3)
+        gated.may_go.release(100)
+        found = [answer.result().ravel().tolist() for answer in answers]
+    assert found == [[*range(9)], [*range(9, 18)], [100, 101]]
+    eventually(lambda: batcher.busy_seconds() == 0)
+
+
+def test_what_many_ask_of_several_lanes_is_answered_once_each(model):
+    class Quick:
+        def predict(self, images):
+            return [image[0, 0, :1].astype(np.float32) for image in images]
+
+    batcher, wide = Batcher(), LoadedModel(predictor=Quick(), num_bytes=1, chunk_size=1, lanes=4)
+    with ThreadPoolExecutor(8) as threads:
+        asked = [[value % 256, (value + 1) % 256, (value + 2) % 256] for value in range(400)]
+        answers = [threads.submit(batcher.predict, wide, pictures(*values), soon()) for values in asked]
+        assert [answer.result().ravel().tolist() for answer in answers] == asked
+    assert batcher.num_images == 1200

@@ -13,14 +13,15 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from lehr.errors import Cancelled, Interrupted, LeaseLost
 from lehr.jobs.stalls import Stalls
+from lehr.jobs.states import MOVES, State
 from lehr.protocol.ids import new_id
 from lehr.store.clock import now_ms
 from lehr.store.db import Database
@@ -34,31 +35,6 @@ LEASE_SECONDS = 15.0
 BEAT_SECONDS = 1.0
 OUT_OF_REACH_SECONDS = 600.0
 """So long after its lease ran out a run goes on without the database: nobody may have taken the job over."""
-
-
-class State(IntEnum):
-    """Where a job stands. The numbers are stored."""
-
-    QUEUED = 1
-    RUNNING = 2
-    DONE = 3
-    FAILED = 4
-    CANCELLED = 5
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing follows."""
-        return not MOVES[self]
-
-
-MOVES: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
-    State.RUNNING: frozenset({State.DONE, State.FAILED, State.QUEUED, State.CANCELLED}),
-    State.DONE: frozenset(),
-    State.FAILED: frozenset(),
-    State.CANCELLED: frozenset(),
-}
-"""From each state, those it may move to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +114,8 @@ class Queue:
 
     def ready(self, *, kinds: Collection[str], but: Collection[str] = ()) -> str | None:
         """Id of the job that a claim of these kinds would get, except those in `but`. Cheap: takes no lock."""
-        other = jobs.c.id.not_in(list(but))
+        due, late = _ready(tuple(kinds), tuple(but))
         with self.db.read() as tx:
-            due = select(jobs.c.id).where(_due(kinds), other).order_by(jobs.c.key).limit(1)
-            late = select(jobs.c.id).where(_EXPIRED, jobs.c.kind.in_(list(kinds)), other).limit(1)
             return tx.execute(due).scalar() or tx.execute(late).scalar()
 
     def claim(
@@ -340,6 +314,15 @@ _EXPIRED = and_(
     jobs.c.state == State.RUNNING,
     jobs.c.key.in_(select(heartbeats.c.job_key).where(heartbeats.c.expires_at <= now_ms())),
 )
+
+
+@lru_cache(maxsize=256)
+def _ready(kinds: Collection[str], but: Collection[str]) -> tuple[Select[Any], Select[Any]]:
+    """What is due, and what is late. Kept, because a worker asks ten times a second and building them takes longest."""
+    other = jobs.c.id.not_in(list(but))
+    due = select(jobs.c.id).where(_due(kinds), other).order_by(jobs.c.key).limit(1)
+    late = select(jobs.c.id).where(_EXPIRED, jobs.c.kind.in_(list(kinds)), other).limit(1)
+    return due, late
 
 
 def _requeue_expired(tx: Connection) -> None:

@@ -59,6 +59,7 @@ class Worker:
     ) -> None:
         self._lanes = (kinds.launched, kinds.beside)
         assert launcher is not None or not any(self._lanes), "launched kinds need a launcher"
+        self._every_kind = [*kinds.in_process, *kinds.launched, *kinds.beside]
         self._queue = queue
         self._kinds = kinds
         self._launcher = launcher
@@ -104,6 +105,8 @@ class Worker:
         """Looks once at everything; True if something was started, so that more may be waiting."""
         try:
             self._watch_children()
+            if self._queue.ready(kinds=self._every_kind) is None:  # as nearly always: one look instead of three
+                return False
             return self._start_small() | any([self._start_launched(lane) for lane in range(len(self._lanes))])
         except OperationalError as error:
             log.warning("the database is out of reach; trying again: %s", error)

@@ -11,10 +11,11 @@ import numpy as np
 
 from lehr.learn.bundle import Bundle, read_bundle
 from lehr.learn.detection.predictor import DetectionPredictor, load_detector
-from lehr.learn.openvino_form import CHUNK, OpenvinoNet, cpu_precision
+from lehr.learn.openvino_form import CHUNK, LANE_CHUNK, OpenvinoNet, cpu_precision
 from lehr.learn.views import Run, averaged, unit
 
 _TORCH_CHUNK_CUDA = 128
+_MOST_LANES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +28,14 @@ class Predictor:
     """Most square crops in one call of `run`."""
     form: str
     """"openvino bf16", "openvino f32", "torch cpu", "torch cuda:0", …"""
+    lanes: int = 1
+    """Calls of `predict` that it computes best at once."""
 
     @classmethod
-    def load(cls, folder: Path, device: str = "auto", threads: int | None = None) -> Predictor | DetectionPredictor:
-        """Opens a model folder. "auto": the first CUDA device, else the CPU.
+    def load(
+        cls, folder: Path, device: str = "auto", threads: int | None = None, lanes: int = 1
+    ) -> Predictor | DetectionPredictor:
+        """Opens a model folder. "auto": the first CUDA device, else the CPU, where `lanes` calls may share the threads.
 
         Raises BundleDamaged when the folder is no whole model.
         """
@@ -41,9 +46,15 @@ class Predictor:
         if on_cpu and bundle.serving["form"] == "openvino":
             allowed = bundle.serving["precision"]
             precision = allowed if allowed == "f32" or cpu_precision() == "bf16" else "f32"
-            run = OpenvinoNet(folder, precision, threads)
-            return cls(bundle=bundle, run=run, chunk=CHUNK, form=f"openvino {precision}")
+            run = OpenvinoNet(folder, precision, threads, lanes)
+            chunk = CHUNK if lanes == 1 else LANE_CHUNK
+            return cls(bundle=bundle, run=run, chunk=chunk, form=f"openvino {precision}", lanes=lanes)
         return _load_torch(bundle, device, threads)
+
+    @classmethod
+    def load_for_much(cls, folder: Path) -> Predictor | DetectionPredictor:
+        """As `load`, for work that nobody waits for picture by picture: a lane per core, four at most."""
+        return cls.load(folder, lanes=min(_MOST_LANES, os.cpu_count() or 1))
 
     @property
     def image_size(self) -> int:

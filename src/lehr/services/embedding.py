@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from lehr.learn.data.video import VideoFrame
     from lehr.serving.decoders import DecoderPool
 
-BATCH = 32
+BATCH = 16
 """Pictures in one request to the predictor."""
+UNDER_WAY = 4
+"""Requests to the predictor at once: while some are answered the next are being sent."""
 AHEAD = 2 * BATCH
 """Inputs that are decoded before they are needed."""
 MAX_REGIONS = 1000
@@ -67,9 +69,19 @@ class Embedding:
 
     def settled(self, subjects: Iterable[Subject]) -> Iterator[list[Settled]]:
         """What becomes of each, some at a time, in order. What is wrong with an input is in its outcome."""
-        with ThreadPoolExecutor(self.parallel_decodes, "decode") as decode, ThreadPoolExecutor(2, "forward") as forward:
-            seen = _ahead(decode, self._seen, subjects, AHEAD)
-            yield from _ahead(forward, self._embedded, _batches(seen), 2)
+        with (
+            ThreadPoolExecutor(self.parallel_decodes, "decode") as decode,
+            ThreadPoolExecutor(UNDER_WAY, "forward") as forward,
+        ):
+            seen = _ahead(decode, self._seen, subjects, AHEAD, self._packed_already)
+            yield from _ahead(forward, self._embedded, _batches(seen), UNDER_WAY)
+
+    def _packed_already(self, subject: Subject) -> tuple[Subject, list[Sight] | Settled] | None:
+        """Without a thread, which would cost as much as all else that is done for such a picture."""
+        if subject.row.annotation_key is not None or subject.annotations or kind_of(subject.message.data) != "image":
+            return None
+        pixels = self.packed(subject.content_sha)
+        return None if pixels is None else (subject, [Sight(pixels=pixels)])
 
     def _seen(self, subject: Subject) -> tuple[Subject, list[Sight] | Settled]:
         try:
@@ -146,12 +158,19 @@ def _vector(subject: Subject, sight: Sight, values_D: np.ndarray) -> Vector:
     return Vector(input_key=key, values=values_D, annotation_key=sight.annotation_key, frame_ms=sight.frame_ms)
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T], number: int) -> Iterator[U]:
-    """The results in order, while up to `number` more are being made."""
+def _ahead(
+    pool: ThreadPoolExecutor,
+    work: Callable[[T], U],
+    items: Iterable[T],
+    number: int,
+    at_once: Callable[[T], U | None] = lambda item: None,
+) -> Iterator[U]:
+    """The results in order, while up to `number` more are being made; where `at_once` has one, that is taken."""
     under_way: deque[Future[U]] = deque()
     try:
         for item in items:
-            under_way.append(pool.submit(work, item))
+            known = at_once(item)
+            under_way.append(pool.submit(work, item) if known is None else _known(known))
             if len(under_way) > number:
                 yield under_way.popleft().result()
         while under_way:
@@ -159,6 +178,12 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T],
     finally:
         for future in under_way:
             future.cancel()
+
+
+def _known(result: U) -> Future[U]:
+    future: Future[U] = Future()
+    future.set_result(result)
+    return future
 
 
 def _batches(

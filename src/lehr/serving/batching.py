@@ -2,7 +2,7 @@
 
 Nothing ever waits on purpose: an idle device takes a lone image at once, and while it computes, the next chunk gathers.
 Models take turns, and so do the requests of one model, image by image: a request of 128 images delays a small one by
-one chunk at most.
+one chunk at most. A model that is faster so has several chunks computed at once, one in each lane.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import traceback
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from lehr.serving.loaded_models import LoadedModel
 
 @dataclass(kw_only=True)
 class _Request:
-    """The images of one caller and what is known of their outputs. Only the device's thread sets `answer`."""
+    """The images of one caller and what is known of their outputs. Lanes answer it while they hold the batcher."""
 
     images: Sequence[np.ndarray]
     num_taken: int = 0
@@ -52,20 +52,21 @@ Chunk = list[tuple[_Request, int]]
 
 
 class Batcher:
-    """One device: computes chunks one after another in a thread of its own."""
+    """One device: computes chunks in threads of its own, as many as the model of most lanes has."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: OrderedDict[int, tuple[LoadedModel, deque[_Request]]] = OrderedDict()
-        self._busy_since: float | None = None
+        self._computing: Counter[int] = Counter()
+        self._busy_since: list[float | None] = []
         self.num_forward_calls = 0
         self.num_images = 0
-        threading.Thread(target=self._run, name="device", daemon=True).start()
 
     def predict(self, model: LoadedModel, images: Sequence[np.ndarray], deadline: float) -> np.ndarray:
         """Outputs [n, ...] of `images` (uint8 [h, w, 3]), in order. Raises Busy at `deadline`, or the model's error."""
         request = _Request(images=images)
         with self._changed:
+            self._widen(model.lanes)
             _, requests = self._waiting.setdefault(id(model), (model, deque()))
             requests.append(request)
             self._changed.notify()
@@ -76,34 +77,55 @@ class Batcher:
             raise Busy("The predictor is busy with other requests. Try again in a moment.") from None
 
     def busy_seconds(self) -> float:
-        """How long the computation under way has taken by now; 0 when idle."""
-        since = self._busy_since
+        """How long the oldest computation under way has taken by now; 0 when idle."""
+        since = min((since for since in self._busy_since if since is not None), default=None)
         return 0.0 if since is None else time.monotonic() - since
 
-    def _run(self) -> None:
-        """The device's thread. Without it nothing is ever answered, so what ends it ends the process."""
+    def _widen(self, lanes: int) -> None:
+        while len(self._busy_since) < lanes:
+            self._busy_since.append(None)
+            lane = len(self._busy_since) - 1
+            threading.Thread(target=self._run, args=(lane,), name=f"device-{lane}", daemon=True).start()
+
+    def _run(self, lane: int) -> None:
+        """A lane's thread. Without it requests are never answered, so what ends it ends the process."""
         try:
             while True:
                 model, chunk = self._next_chunk()
-                self._busy_since = time.monotonic()
+                self._busy_since[lane] = time.monotonic()
                 self._compute(model, chunk)
-                self._busy_since = None
+                self._busy_since[lane] = None
+                self._done(model)
         except BaseException:
             traceback.print_exc()
             os._exit(70)
 
     def _next_chunk(self) -> tuple[LoadedModel, Chunk]:
-        """Waits for work; takes up to a chunk of the model whose turn it is."""
+        """Waits for work; takes up to a chunk of the model whose turn it is and that has a lane left."""
         with self._changed:
             while True:
-                while not self._waiting:
+                key = next((key for key, (model, _) in self._waiting.items() if self._has_lane(model)), None)
+                if key is None:
                     self._changed.wait()
-                key, (model, requests) = self._waiting.popitem(last=False)
-                chunk = take(requests, model.chunk_size)
+                    continue
+                model, requests = self._waiting.pop(key)
+                chunk = take(requests, model.chunk_size, in_turn=model.lanes == 1)
                 if requests:
                     self._waiting[key] = (model, requests)
                 if chunk:
+                    self._computing[key] += 1
+                    self._changed.notify()  # there may be work for another lane
                     return model, chunk
+
+    def _has_lane(self, model: LoadedModel) -> bool:
+        return self._computing[id(model)] < model.lanes
+
+    def _done(self, model: LoadedModel) -> None:
+        """This lane goes on with whatever is next, so no other need look."""
+        with self._changed:
+            self._computing[id(model)] -= 1
+            if not self._computing[id(model)]:
+                del self._computing[id(model)]
 
     def _compute(self, model: LoadedModel, chunk: Chunk) -> None:
         """Runs the model; on an error halves the chunk, so that only the image that cannot be predicted fails."""
@@ -113,26 +135,32 @@ class Batcher:
             if "CUDA error" in str(error):  # the device's state is lost: only a new process can go on
                 raise
             if len(chunk) == 1:
-                chunk[0][0].fail(_explained(error))
+                with self._changed:
+                    chunk[0][0].fail(_explained(error))
                 return
             half = len(chunk) // 2
             self._compute(model, chunk[:half])
             self._compute(model, chunk[half:])
             return
-        for (request, position), output in zip(chunk, outputs, strict=True):
-            request.keep(position, output)
+        with self._changed:
+            for (request, position), output in zip(chunk, outputs, strict=True):
+                request.keep(position, output)
 
     def _forward(self, model: LoadedModel, images: list[np.ndarray]) -> list[np.ndarray]:
-        self.num_forward_calls += 1
-        self.num_images += len(images)
+        with self._changed:
+            self.num_forward_calls += 1
+            self.num_images += len(images)
         outputs = [np.asarray(output) for output in model.predictor.predict(images)]
         if len(outputs) != len(images):
             raise LehrError(f"The model answered {len(outputs)} outputs for {len(images)} images.")
         return outputs
 
 
-def take(requests: deque[_Request], most: int) -> Chunk:
-    """Up to `most` images, one of each request in turn; requests with nothing left to take leave the queue."""
+def take(requests: deque[_Request], most: int, *, in_turn: bool = True) -> Chunk:
+    """Up to `most` images, one of each request in turn or the oldest's first; what has nothing left leaves the queue.
+
+    The oldest first, they end one after another, and whoever keeps several under way never lets the lanes run dry.
+    """
     chunk: Chunk = []
     while requests and len(chunk) < most:
         request = requests.popleft()
@@ -141,7 +169,7 @@ def take(requests: deque[_Request], most: int) -> Chunk:
         chunk.append((request, request.num_taken))
         request.num_taken += 1
         if request.is_waiting():
-            requests.append(request)
+            (requests.append if in_turn else requests.appendleft)(request)
     return chunk
 
 

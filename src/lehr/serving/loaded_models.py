@@ -33,6 +33,8 @@ class LoadedModel:
     """Memory that it takes, as its `num_bytes` or the files of its folder say."""
     chunk_size: int
     """Images that it computes best together, as its `chunk` says."""
+    lanes: int = 1
+    """Chunks that it computes best at once, as its `lanes` says."""
 
 
 class LoadedModels:
@@ -71,8 +73,8 @@ class LoadedModels:
             model.set_exception(_explained(error, folder))
             return
         num_bytes = getattr(predictor, "num_bytes", None) or _size(folder)
-        chunk_size = getattr(predictor, "chunk", _CHUNK_SIZE)
-        model.set_result(LoadedModel(predictor=predictor, num_bytes=num_bytes, chunk_size=chunk_size))
+        chunk_size, lanes = getattr(predictor, "chunk", _CHUNK_SIZE), getattr(predictor, "lanes", 1)
+        model.set_result(LoadedModel(predictor=predictor, num_bytes=num_bytes, chunk_size=chunk_size, lanes=lanes))
         self._make_room(key)
 
     def _make_room(self, newest: tuple[Path, int]) -> None:

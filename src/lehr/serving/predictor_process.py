@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from lehr.errors import LehrError, Loading
-from lehr.serving import wire
+from lehr.serving import window, wire
 from lehr.serving.batching import Batcher
 from lehr.serving.children import die_with_parent
 from lehr.serving.loaded_models import LoadedModels, Predicts
@@ -40,11 +40,16 @@ class Server:
 
     def serve(self, connection: socket.socket) -> None:
         """Answers the requests of one connection, one after another, until it closes."""
+        shared = np.zeros(0, np.uint8)
         with connection:
             try:
                 while True:
                     order, payload = wire.receive(connection, max_bytes=MAX_REQUEST_BYTES)
-                    self._answer(connection, order, payload)
+                    if order.get("window") == "shown":
+                        shared = window.seen(connection)
+                    self._answer(connection, order, shared if "window" in order else payload)
+                    if len(shared) > window.KEPT_BYTES:
+                        shared = shared[:0].copy()
             except wire.HangUpError:
                 return
 
@@ -78,9 +83,10 @@ class Server:
 
 
 def split(payload: np.ndarray, shapes: list[list[int]]) -> list[np.ndarray]:
-    """The pictures (uint8 [h, w, 3]) that lie one after another in `payload`, without copying."""
+    """The pictures (uint8 [h, w, 3]) that lie one after another at the beginning of `payload`, without copying."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    return [part.reshape(shape) for part, shape in zip(np.split(payload, ends[:-1]), shapes, strict=True)]
+    parts = np.split(payload[: ends[-1]], ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def loader(name: str) -> Callable[[Path], Predicts]:

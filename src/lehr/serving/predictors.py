@@ -15,8 +15,9 @@ from typing import Any, Self
 import numpy as np
 
 from lehr.errors import Busy, Loading
-from lehr.serving import wire
+from lehr.serving import window, wire
 from lehr.serving.supervision import Supervised
+from lehr.serving.window import Window
 
 _STARTING = "The predictor is still starting. Try again in a moment."
 _STOPPED = "The predictor stopped while it worked on this request, and is being started again. Try again in a moment."
@@ -152,7 +153,7 @@ class _Process:
         self.bundles: set[str] = set()
         self._path = path
         self._patience_seconds = patience_seconds
-        self._idle: list[tuple[int, socket.socket]] = []
+        self._idle: list[_Connection] = []
 
     def ask(self, order: dict[str, Any], parts: Sequence[np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
         """One request and its answer. Raises the error that it answers, or Busy when it does not."""
@@ -163,8 +164,8 @@ class _Process:
         except OSError:
             raise Loading(_STARTING) from None
         try:
-            wire.send(connection, order, *parts, deadline=deadline)
-            reply, payload = wire.receive(connection, max_bytes=_MAX_ANSWER_BYTES, deadline=deadline)
+            connection.send(order, parts, deadline)
+            reply, payload = wire.receive(connection.socket, max_bytes=_MAX_ANSWER_BYTES, deadline=deadline)
         except TimeoutError:
             connection.close()
             if num_starts == self.supervised.num_starts:
@@ -173,7 +174,7 @@ class _Process:
         except OSError:
             connection.close()
             raise Busy(_STOPPED) from None
-        self._idle.append((num_starts, connection))
+        self._idle.append(connection)
         wire.raise_described(reply)
         return reply, payload
 
@@ -181,26 +182,58 @@ class _Process:
         """Ends the process and closes the connections that wait for reuse."""
         self.supervised.close()
         while self._idle:
-            self._idle.pop()[1].close()
+            self._idle.pop().close()
 
-    def _connection(self, num_starts: int) -> socket.socket:
+    def _connection(self, num_starts: int) -> _Connection:
         """One to this very start of the process: reused, or new. Raises OSError when it does not listen."""
         while self._idle:
             try:
-                start, connection = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if start == num_starts:
+            if connection.num_starts == num_starts:
                 return connection
             connection.close()
-        connection = socket.socket(socket.AF_UNIX)
+        new = socket.socket(socket.AF_UNIX)
         try:
-            connection.settimeout(self._patience_seconds)
-            connection.connect(str(self._path))
+            new.settimeout(self._patience_seconds)
+            new.connect(str(self._path))
         except OSError:
-            connection.close()
+            new.close()
             raise
-        return connection
+        return _Connection(new, num_starts)
+
+
+class _Connection:
+    """Carries one request at a time, to the process as it was after so many starts."""
+
+    def __init__(self, connected: socket.socket, num_starts: int) -> None:
+        self.socket = connected
+        self.num_starts = num_starts
+        self._window: Window | None = None
+
+    def send(self, order: dict[str, Any], pictures: Sequence[np.ndarray], deadline: float) -> None:
+        """Raises TimeoutError at `deadline`, or OSError."""
+        if not pictures or not window.is_possible():
+            wire.send(self.socket, order, *pictures, deadline=deadline)
+            return
+        if self._window is None or not self._window.is_kept:
+            self._give_up_window()
+            self._window = Window()
+        is_shown = self._window.lay(pictures)
+        wire.send(self.socket, order | {"window": "shown" if is_shown else "same"}, deadline=deadline)
+        if is_shown:
+            self._window.show(self.socket)
+
+    def close(self) -> None:
+        """The process hears it, if it is still there."""
+        self._give_up_window()
+        self.socket.close()
+
+    def _give_up_window(self) -> None:
+        if self._window is not None:
+            self._window.close()
+            self._window = None
 
 
 def slices(pixels: Sequence[np.ndarray]) -> Iterator[Sequence[np.ndarray]]:

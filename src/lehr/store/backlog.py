@@ -253,17 +253,22 @@ def settle(tx: Connection, generation_key: int, settled: Sequence[Settled]) -> i
         if each.error:
             tx.execute(update(backlog).where(backlog.c.key == each.row.key).values(error=each.error))
     done = [each for each in settled if each.row.key in present]
-    for each in done:
-        tx.execute(delete(embeddings).where(*_replaced(generation_key, each.row)))
+    _clear_replaced(tx, generation_key, [each.row for each in done])
     rows.append(tx, generation_key, _of_living(tx, [one for each in done for one in each.vectors]))
     return len(present)
 
 
-def _replaced(generation_key: int, row: Waiting) -> tuple[ColumnElement[bool], ...]:
-    of_input = (embeddings.c.generation_key == generation_key, embeddings.c.input_key == row.input_key)
-    if row.annotation_key is None:
-        return of_input
-    return (*of_input, embeddings.c.annotation_key == row.annotation_key)
+def _clear_replaced(tx: Connection, generation_key: int, asked: Sequence[Waiting]) -> None:
+    """Deletes the vectors of these inputs, all of them, and of these annotations."""
+    table = embeddings.c
+    whole = {row.input_key for row in asked if row.annotation_key is None}
+    parts = [row for row in asked if row.annotation_key is not None]
+    if whole:
+        tx.execute(delete(embeddings).where(table.generation_key == generation_key, table.input_key.in_(whole)))
+    if parts:
+        of_notes = table.annotation_key.in_({row.annotation_key for row in parts})
+        of_inputs = table.input_key.in_({row.input_key for row in parts})  # there is an index of these
+        tx.execute(delete(embeddings).where(table.generation_key == generation_key, of_inputs, of_notes))
 
 
 def _of_living(tx: Connection, vectors: Sequence[Vector]) -> list[Vector]:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lehr.learn.detection.anchors import Anchors
 from lehr.learn.detection.selection import EVALUATED, RawOutputs, select_boxes
 from lehr.learn.metrics.mean_average_precision import ImageBoxes
-from lehr.learn.openvino_form import OPENVINO_FILE
+from lehr.learn.openvino_form import OpenvinoNet
 
 
 class OpenvinoDetector:
     """uint8 [N, H, W, 3], H and W multiples of 32, to boxes."""
 
     def __init__(self, folder: Path, anchors: Anchors, precision: str, threads: int | None = None) -> None:
-        import openvino
-
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-        if threads:
-            options["INFERENCE_NUM_THREADS"] = threads
         self.anchors = anchors
-        self.model = openvino.Core().compile_model(folder / OPENVINO_FILE, "CPU", options)
+        self._net = OpenvinoNet(folder, precision, threads)
 
     def __call__(self, pixels_NHW3: np.ndarray, sizes: Sequence[tuple[int, int]]) -> list[ImageBoxes]:
         """The boxes of each picture, in its own pixels; `sizes` are heights and widths without the padding."""
@@ -33,10 +27,8 @@ class OpenvinoDetector:
         return [select_boxes(one, levels, size, EVALUATED) for one, size in zip(raw, sizes, strict=True)]
 
     def raw(self, pixels_NHW3: np.ndarray) -> list[RawOutputs]:
-        """What the network says of each picture. Thread-safe through requests of its own."""
-        request = self.model.create_infer_request()
-        found = request.infer([np.ascontiguousarray(pixels_NHW3)])
-        logits_NAK, offsets_NAS4 = (np.array(found[index], dtype=np.float32) for index in (0, 1))
+        """What the network says of each picture. Thread-safe."""
+        logits_NAK, offsets_NAS4 = self._net.outputs(pixels_NHW3)
         return [
             RawOutputs(logits=logits, offsets=offsets) for logits, offsets in zip(logits_NAK, offsets_NAS4, strict=True)
         ]
