@@ -19,6 +19,7 @@ import argparse
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,7 @@ def pack(home: Path, folder: Path, number: int) -> None:
     files = {hashlib.sha256(data).hexdigest(): data for data in map(photograph, range(number))}
     sources = [Source(sha, lambda data=data: data) for sha, data in files.items()]
     Packs(home / "cache" / "packs").build(sources, read_bundle(folder).preprocessing.image_size)
+    os.sync()  # a training's pack has long been on the disk; writing gigabytes would disturb what is measured
 
 
 def while_building(app: App, number: int) -> Iterator[float]:

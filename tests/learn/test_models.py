@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,17 @@ def test_a_picture_is_answered_alike_alone_in_company_and_at_any_size(model: Pat
     enlarged = np.kron(pictures[0], np.ones((3, 3, 1), np.uint8))
     assert predictor.predict([enlarged])[0].argmax() == together[0].argmax()
     assert predictor.predict([]) == []
+
+
+def test_several_lanes_give_the_same_answers_to_many_at_once(model: Path, data: Data) -> None:
+    alone, wide = Predictor.load(model, "cpu"), Predictor.load(model, "cpu", lanes=2)
+    assert wide.lanes == 2
+    pictures = held_out_pixels(data)[:40]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(wide.predict, [pictures[start : start + 4] for start in range(0, 40, 4)] * 3))
+    expected = np.stack(alone.predict(pictures))
+    for start in (0, 10, 20):
+        np.testing.assert_allclose(np.concatenate(found[start : start + 10]), expected, atol=0.02)
 
 
 def test_predicting_imports_no_torch(model: Path) -> None:

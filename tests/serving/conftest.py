@@ -55,7 +55,7 @@ def bundle(tmp_path_factory):
     from openvino import opset13 as op
 
     folder = tmp_path_factory.mktemp("channel-means")
-    pixels = op.parameter([-1, 8, 8, 3], np.float32, name="pixels")
+    pixels = op.parameter([-1, -1, -1, 3], np.float32, name="pixels")
     means = op.reduce_mean(pixels, op.constant(np.array([1, 2], np.int64)), keep_dims=False)
     ov.save_model(ov.Model([means], [pixels]), folder / "model.xml")
     return folder

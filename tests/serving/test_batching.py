@@ -53,6 +53,14 @@ def test_requests_take_turns_picture_by_picture():
     assert not requests
 
 
+def test_for_much_work_the_oldest_request_ends_first():
+    first, second = _Request(images=pictures(*range(5))), _Request(images=pictures(50, 51))
+    requests = deque([first, second])
+    assert take(requests, 4, in_turn=False) == [(first, 0), (first, 1), (first, 2), (first, 3)]
+    assert take(requests, 4, in_turn=False) == [(first, 4), (second, 0), (second, 1)]
+    assert not requests
+
+
 def test_a_request_given_up_or_failed_takes_no_more_of_the_device():
     given_up, failed = _Request(images=pictures(1, 2)), _Request(images=pictures(3, 4))
     given_up.is_given_up = True

@@ -14,6 +14,7 @@ import pytest
 from channel_means import DEADLY, OUT_OF_MEMORY, REFUSED
 
 from lehr.errors import Busy, LehrError, Loading, ModelNotFound, UndecodableImage
+from lehr.serving import window
 from lehr.serving.predictors import Predictors, slices
 from lehr.serving.supervision import pause_seconds
 
@@ -72,6 +73,21 @@ def test_outputs_come_in_the_order_of_the_pictures(ready, bundle):
     outputs = ready.predict(bundle, list(pictures))
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(outputs, pictures.mean((1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_shared", [True, False], ids=["shared memory", "socket"])
+def test_pictures_arrive_whole_whatever_came_before_on_the_connection(ready, bundle, monkeypatch, is_shared):
+    monkeypatch.setattr(window, "is_possible", lambda: is_shared)
+    generator = np.random.default_rng(1)
+    assert 6 * 3 << 20 > window.KEPT_BYTES
+    for number, side in ((1, 8), (60, 8), (3, 8), (6, 1024), (2, 8), (5, 64), (6, 1024), (1, 8)):
+        pictures = np.zeros((number, side, side, 3), np.uint8) + generator.integers(
+            100, 250, (number, 1, 1, 3), np.uint8
+        )
+        pictures[:, :, 4:] = 0
+        transposed = [picture.transpose(1, 0, 2) for picture in pictures[:2]]  # not in one piece of memory
+        outputs = ready.predict(bundle, [*transposed, *pictures[2:]])
+        np.testing.assert_allclose(outputs, pictures.mean((1, 2)), rtol=1e-4)
 
 
 def test_a_request_is_cut_into_chunks_as_the_model_likes(ready, bundle):
@@ -237,6 +253,7 @@ def test_closing_ends_the_process_and_removes_the_socket(bundle, eventually):
 
 PARENT = f"""
 import time
+from lehr.serving import window
 from lehr.serving.predictors import Predictors, slices
 predictors = Predictors(1, loader={LOADER!r})
 predictors.start()
