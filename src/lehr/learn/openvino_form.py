@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lehr.learn.serving_net import ServingNet
 
 CHUNK = 8
-"""Crops per call: the fastest on CPUs, measured in docs/benchmarks.md."""
+"""Crops per call; nothing is faster by more than chance, see docs/benchmarks.md."""
 LANE_CHUNK = 4
 """The same, in each of several lanes."""
 ONNX_FILE, OPENVINO_FILE = "model.onnx", "openvino.xml"
