@@ -20,7 +20,7 @@ def test_every_setting_is_documented(name):
 
 @pytest.mark.parametrize("name", Settings.__dataclass_fields__)
 def test_every_setting_travels_to_child_processes_and_back(name):
-    value = {"port": "1234", "predictors": "3", "workers": "2"}.get(name, "abc")
+    value = {"port": "1234", "predictors": "3", "workers": "2", "precision": "f32"}.get(name, "abc")
     there = Settings.from_environment({f"LEHR_{name.upper()}": value})
     again = Settings.from_environment(there.to_environment())
     assert getattr(again, name) == (getattr(there, name) if name != "pat" else "")

@@ -261,12 +261,15 @@ def _train(options: argparse.Namespace) -> int:
     form, notices = parse(template.form, dict(_assignment(text) for text in options.parameters))
     for notice in notices:
         print(notice)
+    settings = Settings.from_environment()
     with tempfile.TemporaryDirectory(prefix="lehr-packs-") as cache:
         order = FolderOrder(
             data=options.data,
             out=options.out,
             cache=Path(cache),
             weights=options.weights,
+            precision=settings.precision,
+            measured=settings.home / "cache" / "precision",
             read=partial(items_in, format=options.format, with_errors=options.with_errors),
         )
         bundle = train_folder(template, form, order, show=_show)

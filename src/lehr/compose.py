@@ -318,22 +318,26 @@ def _training(settings: Settings, store: Store, decoders: DecoderPool) -> Traini
         decoders=decoders,
         packs=settings.home / "cache" / "packs",
         weights=settings.weights,
+        precision=settings.precision,
     )
 
 
 def probe(settings: Settings, asked: str) -> str:
     """`lehr probe`: measures what an order (JSON) asks for; answers in JSON with the pace, or with why not."""
     from lehr.learn.device import choose_device
+    from lehr.learn.precision import Precision
     from lehr.learn.probe import Bench, measure
 
     began, order = time.perf_counter(), ProbeOrder.from_json(asked)
     template = templates.find(order.model_type, order.template)
     form = parse(template.form, order.params).form
     base, earlier = (Path(folder) if folder else None for folder in (order.base, order.earlier))
+    precision = Precision(choice=settings.precision, folder=settings.home / "cache" / "precision")
+
     bench = Bench(
         order=template.data_order(form, order.concepts, base=base),
-        make_recipe=lambda data: template.recipe(
-            form, replace(data.problem(choose_device(), settings.weights), base=base, earlier=earlier)
+        make_recipe=lambda data: precision.foreseen(
+            template.recipe(form, replace(data.problem(choose_device(), settings.weights), base=base, earlier=earlier))
         ),
         num_items=order.num_items,
         seconds=order.seconds,

@@ -13,6 +13,7 @@ from pathlib import Path
 from lehr.errors import InvalidRequest
 
 LARGEST_PORT = 65_535
+PRECISIONS = ("auto", "bf16", "f32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Settings:
     """Hosts or networks (CIDR) that URL inputs may reach although they are private."""
     weights: Path | None = None
     """Folder of extra pretrained weights."""
+    precision: str = "auto"
+    """Of trainings. auto: bfloat16 where ten measured steps are faster so; bf16: wherever the hardware can; f32."""
     predictors: int = 1
     """Predictor processes."""
     workers: int = 1
@@ -111,6 +114,12 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _precision(text: str) -> str:
+    if text not in PRECISIONS:
+        raise ValueError(f"choose one of {', '.join(PRECISIONS)}")
+    return text
+
+
 def _folder(text: str) -> Path:
     return Path(text).expanduser()
 
@@ -126,6 +135,7 @@ _PARSERS = {
     "pat": str,
     "fetch_allow": _list,
     "weights": _folder,
+    "precision": _precision,
     "predictors": int,
     "workers": int,
     "tls_certificate": _folder,

@@ -32,10 +32,10 @@ def run(db, blobs, queue, ref, tmp_path):
 
 
 def test_a_training_on_the_same_data_goes_on_from_its_checkpoint(run):
-    assert run._resumed(SimpleNamespace(fingerprint="then")).facts["data"] == "then"
+    assert run.checkpoint(SimpleNamespace(fingerprint="then")).facts["data"] == "then"
     assert run.unsaid == ["Going on from the checkpoint at step 7."]
 
 
 def test_a_training_whose_app_got_new_inputs_meanwhile_starts_afresh_instead_of_failing(run):
-    assert run._resumed(SimpleNamespace(fingerprint="now")) is None
+    assert run.checkpoint(SimpleNamespace(fingerprint="now")) is None
     assert "starts afresh" in run.unsaid[0]

@@ -281,7 +281,7 @@ def _details(recipe: Recipe, data: Data, state: State, evaluation: AnyEvaluation
         },
         "warnings": [*recipe.notices, *(finding.text for finding in data.findings)],
         "seed": recipe.seed,
-        "device": {"name": recipe.problem.device.name, "threads": recipe.problem.device.threads},
+        "device": {name: getattr(recipe.problem.device, name) for name in ("name", "threads", "precision")},
         "versions": versions(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

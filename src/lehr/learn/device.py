@@ -28,6 +28,11 @@ class Device:
     threads: int
 
     @property
+    def precision(self) -> str:
+        """ "bf16" or "f32", as checkpoints and bundles call it."""
+        return "bf16" if self.is_bf16 else "f32"
+
+    @property
     def is_cuda(self) -> bool:
         """True on an NVIDIA (or ROCm) device."""
         return self.name.startswith("cuda")

@@ -209,6 +209,7 @@ def _identity(recipe: Recipe, data: Data) -> dict[str, Any]:
         "data": data.fingerprint,
         "threads": recipe.problem.device.threads,
         "device": recipe.problem.device.name,
+        "precision": recipe.problem.device.precision,
         "torch": torch.__version__,
     }
 
@@ -221,10 +222,10 @@ def _notices(recipe: Recipe, data: Data, resume: State | None) -> list[str]:
     for name, words in (("recipe", "template, hyperparameters or concepts"), ("data", "items or their labels")):
         if resume.facts[name] != mine[name]:
             raise TrainingStopped(f"The checkpoint was made with other {words}; start the training afresh.")
-    changed = [name for name in ("threads", "device", "torch") if resume.facts[name] != mine[name]]
+    changed = [name for name in ("threads", "device", "precision", "torch") if resume.facts.get(name) != mine[name]]
     if not changed:
         return []
-    was = ", ".join(f"{name} was {resume.facts[name]}, is {mine[name]}" for name in changed)
+    was = ", ".join(f"{name} was {resume.facts.get(name)}, is {mine[name]}" for name in changed)
     return [f"This training is resumed in other circumstances ({was}): it goes on, but not bit for bit."]
 
 

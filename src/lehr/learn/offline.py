@@ -60,6 +60,10 @@ class FolderOrder:
     device: str = "auto"
     weights: Path | None = None
     """Folder of extra pretrained weights."""
+    precision: str = "auto"
+    """As the setting of that name."""
+    measured: Path | None = None
+    """Folder that remembers what was measured on this machine; None: beside the packs."""
     read: Callable[[Path], list[Item]] = read_folder
     """How the folder is labelled: by class folders, see folder.py, unless something else is said."""
 
@@ -190,11 +194,13 @@ def _trained(
     from lehr.learn.device import choose_device
     from lehr.learn.evaluate import evaluate
     from lehr.learn.loop import train
+    from lehr.learn.precision import Precision
 
     say, show = voices
     device = choose_device(order.device)
     recipe = template.recipe(form, data.problem(device, order.weights))
-    say(f"training {template.name} on {device.name} ({device.threads} threads, {'bf16' if device.is_bf16 else 'f32'})")
+    recipe = Precision(choice=order.precision, folder=order.measured or order.cache / "precision").decided(recipe, data)
+    say(f"training {template.name} on {device.name} ({device.threads} threads, {recipe.problem.device.precision})")
     progress, began = Progress(), time.monotonic()
     for event in train(recipe, data):
         line = progress.update(event)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -17,12 +16,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lehr.errors import Busy, LehrError, TrainingStopped
 from lehr.jobs.launcher import LEASH
+from lehr.learn.machine import machine
 from lehr.learn.pace import Pace
 
 _KEPT_SECONDS = 7 * 24 * 3600.0
@@ -67,7 +66,7 @@ class ProbeOrder:
     def name(self) -> str:
         """A hash of all that the pace depends on: the training's, this machine's, and of what computes on it."""
         params = {name: value for name, value in self.params.items() if name not in _WITHOUT_EFFECT}
-        facts = [self.model_type, self.template, params, len(self.concepts), self.base, self.earlier, _machine()]
+        facts = [self.model_type, self.template, params, len(self.concepts), self.base, self.earlier, machine()]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -170,14 +169,3 @@ def _refusal(code: int, http_status: int, details: str) -> LehrError:
     refusal = LehrError(details, code=code)
     refusal.http_status = http_status
     return refusal
-
-
-def _machine() -> list[str]:
-    """What computes here, and with which libraries; a driver's list of devices says which GPUs there are."""
-    cpus = Path("/proc/cpuinfo")
-    models = {line for line in cpus.read_text().splitlines() if line.startswith("model name")} if cpus.exists() else ()
-    driver = Path("/proc/driver/nvidia/gpus")
-    gpus = [(gpu / "information").read_text() for gpu in sorted(driver.iterdir())] if driver.is_dir() else []
-    libraries = [f"{name} {version(name)}" for name in ("torch", "lehr")]
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
-    return [platform.machine(), *sorted(models), str(os.cpu_count()), *gpus, seen, *libraries]

@@ -124,6 +124,8 @@ class Training:
     decoders: DecoderPool
     packs: Path
     weights: Path | None = None
+    precision: str = "auto"
+    """The setting of that name."""
     parallel_decodes: int = 2
 
     def run(self, job: Job) -> None:
@@ -132,6 +134,7 @@ class Training:
         from lehr.learn.bundle import write_bundle
         from lehr.learn.device import choose_device
         from lehr.learn.evaluate import evaluate
+        from lehr.learn.precision import Precision
 
         run = _Run(training=self, job=job, vref=ModelVersionRef.parse(job.subject))
         plan = run.start()
@@ -141,8 +144,10 @@ class Training:
         run.say(*(finding.text for finding in data.findings))
         device = choose_device()
         problem = replace(data.problem(device, self.weights), base=folders.base, earlier=folders.earlier)
-        recipe = plan.template.recipe(plan.form, problem)
-        state = run.train(recipe, data)
+        checkpoint = run.checkpoint(data)
+        precision = Precision(choice=self.precision, folder=self.packs.parent / "precision")
+        recipe = precision.decided(plan.template.recipe(plan.form, problem), data, checkpoint)
+        state = run.train(recipe, data, checkpoint)
         run.enter("evaluating on the held-out part")
         evaluation = evaluate(recipe, data, state) if data.num_held_out else None
         run.enter("writing the serving form")
@@ -227,14 +232,13 @@ class _Run:
         """Progress of decoding; raises when the job is not ours any more."""
         self.report(lambda: f"preparing images: {done:,} of {total:,}", percent=0)
 
-    def train(self, recipe: Recipe, data: Data) -> State:
-        """Runs the loop to its end and returns the last state."""
+    def train(self, recipe: Recipe, data: Data, state: State | None) -> State:
+        """Runs the loop to its end, from `state` if there is one; returns the last state."""
         from lehr.learn.events import EpochEnded, Stepped
         from lehr.learn.loop import train
         from lehr.learn.progress import Progress
 
         progress = Progress()
-        state = self._resumed(data)
         self._forget_curves(state)
         for event in train(recipe, data, resume=state):
             line = progress.update(event)
@@ -344,7 +348,7 @@ class _Run:
         for old in unused:
             self.training.blobs.delete(old, unless_put_within=0)
 
-    def _resumed(self, data: Data) -> State | None:
+    def checkpoint(self, data: Data) -> State | None:
         """The newest checkpoint that reads well; none if inputs or labels have changed since it was made."""
         from lehr.learn.checkpoint import load
 
