@@ -256,6 +256,7 @@ def _train(options: argparse.Namespace) -> int:
     from lehr.hyperparameters import parse
     from lehr.imports.training import items_in
     from lehr.learn.offline import FolderOrder, train_folder
+    from lehr.settings import Settings
 
     template = templates.find(options.model_type, options.template)
     form, notices = parse(template.form, dict(_assignment(text) for text in options.parameters))

