@@ -9,6 +9,8 @@ from collections.abc import Generator
 # gRPC's threads, begun again in a process that was forked to start PostgreSQL as another user, have crashed it
 # (SIGBUS, once in many runs). Nothing here goes on after a fork, so gRPC need not look after it.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# Trainings that are compared must compute alike, whatever would be measured.
+os.environ.setdefault("LEHR_PRECISION", "bf16")
 
 # Imported after usearch, OpenVINO writes models that nobody can read ("Cannot parse dimension"): the two carry C++
 # libraries of their own that mix. No process of Lehr's uses both; the tests' one does.

@@ -18,6 +18,7 @@ from lehr.errors import InvalidInput
 from lehr.imports import FORMATS
 from lehr.imports.training import items_in
 from lehr.learn.bundle import read_bundle
+from lehr.learn.device import choose_device
 from lehr.learn.items import Box
 from lehr.learn.offline import predict_files
 
@@ -84,13 +85,16 @@ def test_the_command_line_names_the_formats_that_there_are():
 
 
 @pytest.mark.slow
-def test_a_detector_is_trained_from_a_folder_and_finds_things(tmp_path, capsys):
+def test_a_detector_is_trained_from_a_folder_and_finds_things(tmp_path, capsys, monkeypatch):
     """Measured: mAP 0.97 at IoU 0.5 on the held-out fifth, 17 s on busy cores."""
+    monkeypatch.setenv("LEHR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LEHR_PRECISION", "auto")
     make_shapes(tmp_path / "shapes", 60)
     given = ("image_size=128", "num_epochs=8", "batch_size=4", "base_gradient_multiplier=0", "flip_probability=0.5")
     out = tmp_path / "model"
     assert train("--model-type", "visual-detector", "--data", tmp_path / "shapes", "--out", out, *given) == 0
     assert "held-out mean average precision at IoU 0.5 0." in capsys.readouterr().out
     assert read_bundle(out).metrics["map_50"] >= 0.7
+    assert len(list((tmp_path / "home/cache").glob("precision/*.json"))) == choose_device("cpu").is_bf16
     [found] = predict_files(out, [tmp_path / "shapes/pictures/0.png"])
     assert set(dict(found.concepts)) & set(CONCEPTS)

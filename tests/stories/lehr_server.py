@@ -36,8 +36,7 @@ class Server:
         log = (self.home.parent / "server.log").open("a")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lehr", "serve", "--home", str(self.home), "--port", str(self.port), *flags],
-            # trainings that are compared must compute alike, whatever was measured
-            env={**os.environ, "LEHR_PRECISION": "bf16", "LEHR_PAT": self.token, **self.environment},
+            env={**os.environ, "LEHR_PAT": self.token, **self.environment},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
