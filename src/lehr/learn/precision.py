@@ -62,7 +62,7 @@ class Precision:
             return recipe if resumed.facts.get("precision", BF16) == BF16 else _in_f32(recipe)
         if self.choice != AUTO:
             return _in_f32(recipe) if self.choice == F32 else recipe
-        seconds = self._known(recipe) or self._measured(recipe, data.order)
+        seconds = self.remembered(recipe) or self._measured(recipe, data.order)
         if not _is_f32_better(seconds):
             return recipe
         told = (
@@ -72,10 +72,11 @@ class Precision:
 
     def foreseen(self, recipe: Recipe) -> Recipe:
         """As it would be decided, where that is remembered: measures nothing."""
-        is_f32 = self.choice == F32 or (self.choice == AUTO and _is_f32_better(self._known(recipe) or _UNKNOWN))
+        is_f32 = self.choice == F32 or (self.choice == AUTO and _is_f32_better(self.remembered(recipe) or _UNKNOWN))
         return _in_f32(recipe) if is_f32 else recipe
 
-    def _known(self, recipe: Recipe) -> Mapping[str, float] | None:
+    def remembered(self, recipe: Recipe) -> Mapping[str, float] | None:
+        """Precision → seconds of a step, as measured here before; None if it was not."""
         try:
             found = json.loads(self._place(recipe).read_text())
             return {name: float(found[name]) for name in (BF16, F32)}
