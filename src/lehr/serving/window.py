@@ -14,8 +14,8 @@ import numpy as np
 
 from lehr.serving.wire import HangUpError
 
-KEPT_BYTES = 16 << 20
-"""A larger window is given up after its request."""
+KEPT_BYTES = 8 << 20
+"""A larger window is given up after its request: each connection that waits for the next keeps one."""
 _STEP_BYTES = 1 << 20
 
 
