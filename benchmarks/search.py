@@ -139,7 +139,8 @@ def kind_of(shelf: Shelf) -> str:
     if graph is None:
         return "exact"
     first = graph.steps[0]
-    return f"graph over {graph.num_rows:,} with {first.expansion} candidates, recall {first.recall:.4f} when built"
+    candidates = ", ".join(str(one.candidates) for one in (*first.short_cuts, first))
+    return f"graph over {graph.num_rows:,} with {candidates} candidates, recall {first.recall:.4f} when built"
 
 
 def contestants(vectors: np.ndarray, shelf: Shelf, threads: int) -> Iterator[Callable[[Bench], tuple[str, Find]]]:

@@ -12,9 +12,6 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # Trainings that are compared must compute alike, whatever would be measured.
 os.environ.setdefault("LEHR_PRECISION", "bf16")
 
-# Imported after usearch, OpenVINO writes models that nobody can read ("Cannot parse dimension"): the two carry C++
-# libraries of their own that mix. No process of Lehr's uses both; the tests' one does.
-import openvino  # noqa: F401
 import pytest
 
 

@@ -93,28 +93,26 @@ def test_more_neighbours_are_found_as_surely_as_ten(shelf, vectors, count):
 
 
 class Watched:
-    """A handle that notes how many candidates it was asked to keep."""
+    """An index that notes how many candidates it was asked to keep."""
 
-    def __init__(self, handle) -> None:
-        self.handle, self.expansion_search, self.asked = handle, 0, []
+    def __init__(self, index) -> None:
+        self.index, self.asked = index, []
 
-    def search(self, query_D, count, *, threads):
-        self.asked.append(self.expansion_search)
-        self.handle.expansion_search = self.expansion_search
-        return self.handle.search(query_D, count, threads=threads)
+    def search(self, query_1D, count, *, params):
+        self.asked.append(params.efSearch)
+        return self.index.search(query_1D, count, params=params)
 
 
 def test_a_query_near_what_is_there_is_answered_with_fewer_candidates_than_one_that_is_not(shelf, vectors):
     graph = shelf.view.graph
     near, far = vectors[7], np.eye(DIM, dtype=np.float32)[0]
-    while not graph.handles.empty():
-        handle = graph.handles.get()
-    watched = Watched(handle)
-    graph.handles.put(watched)
-    distances = [handle.search(graphs._rounded(each, graph.scale), 16).distances[0] for each in (near, far)]
+    rounded = graphs._rounded(np.array([near, far]), graph.scale)
+    distances = graph.index.search(rounded, 1)[0][:, 0]
     assert distances[0] < distances[1]
-    step = graphs.Step(count=10, expansion=256, recall=1.0, easy=24, easy_distance=float(np.mean(distances)))
-    graph = replace(graph, steps=(step,))
+    short_cuts = (graphs.ShortCut(candidates=24, within=float(np.mean(distances))),)
+    step = graphs.Step(count=10, candidates=256, recall=1.0, short_cuts=short_cuts)
+    watched = Watched(graph.index)
+    graph = replace(graph, steps=(step,), index=watched)
     assert 7 in graph.nearest(near, 10)
     assert watched.asked == [24]
     truth = nearest(vectors[: graph.num_rows], far[None], 10).rows_QK[0]
@@ -122,18 +120,34 @@ def test_a_query_near_what_is_there_is_answered_with_fewer_candidates_than_one_t
     assert watched.asked == [24, 24, 256]
 
 
+def test_numbers_too_large_for_a_byte_cost_their_query_no_neighbour(shelf, vectors):
+    """The graph's own library would let them overflow."""
+    graph = shelf.view.graph
+    axis = np.eye(DIM, dtype=np.float32)[3]
+    assert graph.scale * axis.max() > 127
+    assert recall(shelf.view, np.array([axis, -axis, vectors[5]]), None) == 1.0
+
+
+def tried(candidates: int, recalls_KQ: np.ndarray) -> graphs._Tried:
+    distances = np.arange(recalls_KQ.size, dtype=float).reshape(recalls_KQ.shape)
+    return graphs._Tried(candidates=candidates, recalls_KQ=recalls_KQ, distances_KQ=distances)
+
+
 def test_fewer_candidates_are_allowed_to_those_queries_alone_for_which_they_are_enough():
-    distances = np.arange(4 * graphs.GROUP, dtype=float).reshape(2, -1)
-    poor = np.where(distances < graphs.GROUP, 1.0, 0.5)
-    tried = [
-        graphs._Tried(expansion=24, recalls_KQ=np.full_like(poor, 0.9), distances_KQ=distances),
-        graphs._Tried(expansion=32, recalls_KQ=poor, distances_KQ=distances),
-        graphs._Tried(expansion=192, recalls_KQ=np.full_like(poor, 0.995), distances_KQ=distances),
-    ]
-    step = graphs._with_short_cut(10, tried)
-    assert (step.expansion, step.easy, step.easy_distance) == (192, 32, graphs.GROUP - 1)
-    assert step.recall == pytest.approx(0.995)
-    assert graphs._with_short_cut(10, [tried[0], tried[2]]).easy == 0
+    """Four groups: 16 candidates are enough for the nearest, 100 for three of them, 8 for none, 128 are no help."""
+    group = np.arange(4 * graphs.GROUP).reshape(2, -1) // graphs.GROUP
+    none = tried(8, np.full(group.shape, 0.9))
+    one, three = tried(16, np.where(group < 1, 1.0, 0.5)), tried(100, np.where(group < 3, 1.0, 0.5))
+    little, full = tried(128, np.where(group < 2, 1.0, 0.5)), tried(192, np.full(group.shape, 0.995))
+    step = graphs._with_short_cuts(10, [none, one, three, little, full])
+    assert step.candidates == 192
+    assert step.recall == pytest.approx((1 + 0.995) / 2)
+    first, second = step.short_cuts
+    assert (first.candidates, first.within) == (16, graphs.GROUP - 1)
+    assert (second.candidates, second.within) == (100, 3 * graphs.GROUP - 1)
+    assert graphs._with_short_cuts(10, [one, full]).short_cuts == (first,)
+    assert not graphs._with_short_cuts(10, [none, little, full]).short_cuts, "they would cost more than they save"
+    assert not graphs._with_short_cuts(10, [full]).short_cuts
 
 
 def test_cosines_are_exact_and_in_order(shelf, vectors):
@@ -263,9 +277,9 @@ def test_keys_that_have_no_vector_choose_nothing(tmp_path, vectors):
 
 
 def test_a_graph_that_is_bad_is_not_used(tmp_path, monkeypatch, small_exact):
-    monkeypatch.setattr(graphs, "EXPANSIONS", (1,))
-    monkeypatch.setattr(graphs, "CONNECTIVITY", 2)
-    monkeypatch.setattr(graphs, "EXPANSION_ADD", 2)
+    monkeypatch.setattr(graphs, "CANDIDATES", (1,))
+    monkeypatch.setattr(graphs, "LINKS", 2)
+    monkeypatch.setattr(graphs, "CANDIDATES_WHEN_ADDED", 2)
     noise = np.random.default_rng(0).normal(size=(6000, DIM))
     store = Store(noise / np.linalg.norm(noise, axis=1, keepdims=True))
     shelf = Shelf(tmp_path, DIM)
@@ -274,3 +288,21 @@ def test_a_graph_that_is_bad_is_not_used(tmp_path, monkeypatch, small_exact):
     assert shelf.view.graph is None
     assert recall(shelf.view, gathered(5), None) == 1.0
     shelf.close()
+
+
+def test_a_graph_whose_file_is_damaged_is_built_anew(tmp_path, small_exact, vectors):
+    store = Store(vectors)
+    first = Shelf(tmp_path, DIM)
+    first.catch_up(store.last, store.read)
+    first.wait()
+    first.close()
+    (file,) = tmp_path.glob("graph-*.faiss")
+    file.write_bytes(file.read_bytes()[:-1000])
+    second = Shelf(tmp_path, DIM)
+    assert second.view.graph is None
+    assert recall(second.view, vectors[:5], None) == 1.0
+    second.catch_up(store.last + 1, store.read)
+    second.wait()
+    assert second.view.graph is not None
+    assert recall(second.view, vectors[::500], None) >= 0.99
+    second.close()

@@ -1,10 +1,7 @@
 """Approximate search: an HNSW graph over the first rows of a generation, whose recall was measured before it is used.
 
-usearch is imported only where there is a graph, and never into a process that writes OpenVINO models: imported before
-OpenVINO, it makes that write what nobody can read.
-
-The graph compares vectors rounded to one byte a number (on a Zen 4: 100,000 x 512, 160 candidates, 0.38 ms; in bfloat16
-0.61 ms), and gives a few more than asked: who asks compares those exactly.
+The graph compares vectors rounded to one byte a number, by Euclidean distance (by inner product its links are worse:
+rounded vectors are no longer of one length), and gives a few more than asked: who asks compares those exactly.
 
 Built beside and renamed into place; opened memory-mapped, so that a start reads nothing it does not need. It never
 changes: what comes later is searched exactly, until a longer graph takes its place.
@@ -14,11 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +26,20 @@ from lehr.index.pages import replace_file
 
 __all__ = ["Graph", "Step", "open_graph", "write_graph"]
 
-DTYPE = "i8"
+FORM = "HNSW-SQ8"
 TALLEST = 0.9995
 """This share of the numbers of a sample is not cut off by rounding."""
-CONNECTIVITY = 16
-EXPANSION_ADD = 128
+LINKS = 16
+"""Of each row on each upper layer; twice as many on the lowest. Known as M."""
+CANDIDATES_WHEN_ADDED = 128
+"""Known as efConstruction."""
 COUNTS = (10, 32, 100, 320, 1000)
 """How many neighbours may be asked for: each is measured, for what is enough for ten is too little for a hundred."""
-EXPANSIONS = (
-    *(24, 32, 48, 64, 80, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 256),
-    *(320, 384, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096),
+CANDIDATES = (
+    *(24, 32, 48, 64, 80, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 256, 288, 320),
+    *(384, 448, 512, 576, 640, 704, 768, 896, 1024, 1280, 1536, 2048, 3072, 4096),
 )
-"""Candidates that a search keeps; the first that reaches GOAL is taken."""
+"""That a search may keep, known as efSearch; the first number that reaches GOAL is taken."""
 ROWS_PER_CANDIDATE = 32
 """Comparing so many rows in passing takes as long as one candidate: with more candidates exact search is faster."""
 GOAL = 0.99
@@ -51,8 +50,9 @@ SAMPLE = 256
 """Queries of each kind."""
 GROUP = 64
 """Queries that are judged together whether fewer candidates are enough for them."""
-HANDLES = 4
-BLOCK = 1000
+MOST_SHORT_CUTS = 2
+"""A query that needs all candidates has searched so often in vain."""
+BLOCK = 5000
 SHEET = "graph.json"
 _LOWEST_PRIORITY = 15
 _Kinds = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -60,31 +60,49 @@ _Kinds = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """With `expansion` candidates, `recall` of the `count` nearest are found.
+class ShortCut:
+    """So many candidates are enough for a query whose nearest, as they find it, is `within` this distance.
 
-    A query near what is there needs fewer than one that is not: `easy` candidates are tried first (0: never), and are
-    enough where the nearest that they find is within `easy_distance`.
+    Of the rounded vectors, squared.
+    """
+
+    candidates: int
+    within: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """With so many candidates, `recall` of the `count` nearest are found.
+
+    A query near what is there needs fewer than one that is not: short cuts are tried first, one after the other.
     """
 
     count: int
-    expansion: int
+    candidates: int
     recall: float
-    easy: int = 0
-    easy_distance: float = 0.0
+    short_cuts: tuple[ShortCut, ...] = ()
+
+    @property
+    def fewest(self) -> int:
+        """Candidates that some queries are answered with."""
+        return self.short_cuts[0].candidates if self.short_cuts else self.candidates
+
+    @classmethod
+    def read(cls, told: dict[str, Any]) -> Step:
+        """Of what `asdict` made of it."""
+        return cls(**{**told, "short_cuts": tuple(ShortCut(**short) for short in told["short_cuts"])})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """An open graph over rows 0 to `num_rows`."""
+    """An open graph over rows 0 to `num_rows`. Any number of threads may search it."""
 
     num_rows: int
     scale: float
     """What a number of a vector is multiplied by before it is rounded."""
     steps: tuple[Step, ...]
     """What was measured, for more neighbours each."""
-    handles: queue.LifoQueue[Any]
-    """The same file opened several times: one search at a time each."""
+    index: Any
 
     @property
     def recall(self) -> float:
@@ -96,66 +114,55 @@ class Graph:
         step = next((step for step in self.steps if step.count >= count), None)
         if step is None:
             return None
-        rounded_D = _rounded(query_D, self.scale)
-        handle = self.handles.get()
-        try:
-            handle.expansion_search = step.easy or step.expansion
-            found = handle.search(rounded_D, _asked(count), threads=1)
-            if step.easy and not (len(found) and found.distances[0] <= step.easy_distance):
-                handle.expansion_search = step.expansion
-                found = handle.search(rounded_D, _asked(count), threads=1)
-        finally:
-            self.handles.put(handle)
-        return np.asarray(found.keys, np.int64)
+        rounded_1D = _rounded(query_D[None], self.scale)
+        for short in step.short_cuts:
+            distances_1A, rows_1A = _found(self.index, rounded_1D, count, short.candidates)
+            if distances_1A[0, 0] <= short.within:
+                break
+        else:
+            _, rows_1A = _found(self.index, rounded_1D, count, step.candidates)
+        rows = rows_1A[0]
+        return rows[rows >= 0]
 
 
 def open_graph(folder: Path) -> Graph | None:
     """The folder's graph; None where there is none that can be used."""
     if not (folder / SHEET).exists():
         return None
-    from usearch.index import Index
+    import faiss
 
     try:
         sheet = json.loads((folder / SHEET).read_text())
-        if sheet.get("dtype") != DTYPE:
+        if sheet.get("form") != FORM:
             return None
-        steps = tuple(Step(**step) for step in sheet["steps"])
-        handles: queue.LifoQueue[Any] = queue.LifoQueue()
-        for _ in range(HANDLES):
-            handle = Index.restore(folder / sheet["file"], view=True, enable_key_lookups=False)
-            if handle is None or len(handle) != sheet["num_rows"]:
-                return None
-            handles.put(handle)
+        steps = tuple(Step.read(step) for step in sheet["steps"])
+        index = faiss.read_index(str(folder / sheet["file"]), faiss.IO_FLAG_MMAP_IFC)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError):
         return None
-    if not steps:
+    if not steps or index.ntotal != sheet["num_rows"]:
         return None
-    return Graph(num_rows=sheet["num_rows"], scale=sheet["scale"], steps=steps, handles=handles)
+    return Graph(num_rows=index.ntotal, scale=sheet["scale"], steps=steps, index=index)
 
 
-def write_graph(
-    folder: Path, vectors_ND: np.ndarray, *, stop: Callable[[], bool], threads: int = 0, is_background: bool = True
-) -> bool:
+def write_graph(folder: Path, vectors_ND: np.ndarray, *, stop: Callable[[], bool]) -> bool:
     """Builds the graph of all these rows, going on from the one in the folder; False if it was stopped.
 
-    Call it from a thread of its own: in the background it takes only what time others leave. `threads`: 0, all.
+    Call it from a thread of its own: that thread and those that it starts take only what time others leave.
     """
-    if is_background:
-        with suppress(OSError, AttributeError):  # not every system has a priority for threads
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+    with suppress(OSError, AttributeError):  # not every system has a priority for threads
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
     index, scale = _begun(folder, vectors_ND)
-    for start in range(len(index), len(vectors_ND), BLOCK):
+    for start in range(index.ntotal, len(vectors_ND), BLOCK):
         if stop():
             return False
-        rows = np.arange(start, min(start + BLOCK, len(vectors_ND)))
-        index.add(rows, _rounded(vectors_ND[rows[0] : rows[-1] + 1], scale), threads=threads)
+        index.add(_rounded(vectors_ND[start : start + BLOCK], scale))
     steps = list(_steps(index, vectors_ND, scale))
-    name = f"graph-{len(vectors_ND)}.usearch"
+    name = f"graph-{len(vectors_ND)}.faiss"
     _save(index, folder / name)
     told = [asdict(step) for step in steps]
-    sheet = {"file": name, "dtype": DTYPE, "scale": scale, "num_rows": len(vectors_ND), "steps": told}
+    sheet = {"file": name, "form": FORM, "scale": scale, "num_rows": len(vectors_ND), "steps": told}
     replace_file(folder / SHEET, json.dumps(sheet).encode())
-    for old in folder.glob("graph-*.usearch"):
+    for old in folder.glob("graph-*.*"):
         if old.name != name:
             old.unlink(missing_ok=True)  # who has it open keeps it until it lets go
     return True
@@ -163,33 +170,41 @@ def write_graph(
 
 def _begun(folder: Path, vectors_ND: np.ndarray) -> tuple[Any, float]:
     """The graph to go on with and its scale: the folder's, or a new one."""
-    from usearch.index import Index
+    import faiss
 
-    form: dict[str, Any] = {
-        "metric": "ip",
-        "dtype": DTYPE,
-        "connectivity": CONNECTIVITY,
-        "expansion_add": EXPANSION_ADD,
-    }
     with suppress(OSError, ValueError, KeyError, RuntimeError):
         sheet = json.loads((folder / SHEET).read_text())
-        begun = Index(ndim=vectors_ND.shape[1], **form)
-        if sheet["dtype"] == DTYPE:
-            begun.load(folder / sheet["file"])
-        if len(begun) == sheet["num_rows"]:
-            return begun, sheet["scale"]
+        if sheet["form"] == FORM:
+            begun = faiss.read_index(str(folder / sheet["file"]))
+            if begun.ntotal == sheet["num_rows"] <= len(vectors_ND):
+                return begun, sheet["scale"]
+    number = faiss.ScalarQuantizer.QT_8bit_direct_signed
+    index = faiss.IndexHNSWSQ(vectors_ND.shape[1], number, LINKS, faiss.METRIC_L2)
+    index.hnsw.efConstruction = CANDIDATES_WHEN_ADDED
+    index.is_trained = True  # numbers are kept as they come
     sample = np.abs(vectors_ND[_spread(np.random.default_rng(0), len(vectors_ND))])
-    return Index(ndim=vectors_ND.shape[1], **form), 127 / max(1e-12, float(np.quantile(sample, TALLEST)))
+    return index, 127 / max(1e-12, float(np.quantile(sample, TALLEST)))
 
 
 def _rounded(vectors: np.ndarray, scale: float) -> np.ndarray:
-    """int8, of the same shape."""
-    return np.rint(vectors * np.float32(scale)).clip(-127, 127).astype(np.int8)
+    """float32 of the same shape, of whole numbers that a signed byte holds: of larger ones the graph is wrong."""
+    return np.rint(vectors * np.float32(scale)).clip(-127, 127)
+
+
+def _found(index: Any, rounded_QD: np.ndarray, count: int, candidates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances and rows of a few more than the `count` nearest, the nearest first; row -1 where none is."""
+    import faiss
+
+    params = faiss.SearchParametersHNSW(efSearch=candidates)
+    distances_QA, rows_QA = index.search(rounded_QD, _asked(count), params=params)
+    return distances_QA, rows_QA
 
 
 def _save(index: Any, path: Path) -> None:
+    import faiss
+
     beside = path.with_suffix(".new")
-    index.save(beside)
+    faiss.write_index(index, str(beside))
     with open(beside, "rb") as file:
         os.fsync(file.fileno())
     beside.rename(path)
@@ -201,70 +216,81 @@ def _steps(index: Any, vectors_ND: np.ndarray, scale: float) -> Iterator[Step]:
     kinds = [
         (_rounded(queries, scale), nearest(vectors_ND, queries, counts[-1]).rows_QK) for queries in _queries(vectors_ND)
     ]
-    most = max(EXPANSIONS[0], len(vectors_ND) // ROWS_PER_CANDIDATE)
-    allowed = [expansion for expansion in EXPANSIONS if expansion <= most]
+    most = max(CANDIDATES[0], len(vectors_ND) // ROWS_PER_CANDIDATE)
+    allowed = [candidates for candidates in CANDIDATES if candidates <= most]
     for count in counts:
         step = _first_enough(index, kinds, count, allowed)
         if step is None:
             return
         yield step
-        allowed = [expansion for expansion in allowed if expansion >= (step.easy or step.expansion)]
+        allowed = [candidates for candidates in allowed if candidates >= step.fewest]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Tried:
     """What so many candidates find, of K kinds of Q queries each."""
 
-    expansion: int
+    candidates: int
     recalls_KQ: np.ndarray
     distances_KQ: np.ndarray
     """Of the nearest that is found."""
 
 
-def _first_enough(index: Any, kinds: _Kinds, count: int, expansions: Sequence[int]) -> Step | None:
+def _first_enough(index: Any, kinds: _Kinds, count: int, allowed: Sequence[int]) -> Step | None:
     """By the kind of query that is answered worst."""
     tried: list[_Tried] = []
-    for expansion in expansions:
-        if expansion < _asked(count):
+    for candidates in allowed:
+        if candidates < _asked(count):
             continue
-        tried.append(_tried(index, kinds, count, expansion))
+        tried.append(_tried(index, kinds, count, candidates))
         recall = _worst(tried[-1].recalls_KQ)
-        if recall >= GOAL + MARGIN or (expansion == expansions[-1] and recall >= GOAL):
-            return _with_short_cut(count, tried)
+        if recall >= GOAL + MARGIN or (candidates == allowed[-1] and recall >= GOAL):
+            return _with_short_cuts(count, tried)
     return None
 
 
-def _tried(index: Any, kinds: _Kinds, count: int, expansion: int) -> _Tried:
-    index.expansion_search = expansion
-    found = [index.search(queries, _asked(count), threads=1) for queries, _ in kinds]
-    recalls = [_recalls(matches.keys, truth[:, :count]) for matches, (_, truth) in zip(found, kinds, strict=True)]
-    distances = [matches.distances[:, 0] for matches in found]
-    return _Tried(expansion=expansion, recalls_KQ=np.array(recalls), distances_KQ=np.array(distances))
+def _tried(index: Any, kinds: _Kinds, count: int, candidates: int) -> _Tried:
+    found = [_found(index, queries_QD, count, candidates) for queries_QD, _ in kinds]
+    recalls = [_recalls(rows_QA, truth[:, :count]) for (_, rows_QA), (_, truth) in zip(found, kinds, strict=True)]
+    distances = [distances_QA[:, 0] for distances_QA, _ in found]
+    return _Tried(candidates=candidates, recalls_KQ=np.array(recalls), distances_KQ=np.array(distances))
 
 
-def _with_short_cut(count: int, tried: Sequence[_Tried]) -> Step:
-    """The last one tried is enough for every kind; one before may be for queries near what is there.
+def _with_short_cuts(count: int, tried: Sequence[_Tried]) -> Step:
+    """The last one tried is enough for every kind; some before it may be for queries near what is there.
 
-    From the nearest to the farthest, groups of queries are let through as long as each for itself reaches the goal; of
-    all candidates for them, and all distances, those that cost a mixture of all kinds the fewest candidates.
+    Of none, one or two of them, those that cost a mixture of all kinds the fewest candidates.
     """
-    full = tried[-1]
-    cost = float(full.expansion)
-    step = Step(count=count, expansion=full.expansion, recall=_worst(full.recalls_KQ))
-    for short in tried[:-1]:
-        order = np.argsort(short.distances_KQ, axis=None)
-        groups = np.array_split(short.recalls_KQ.ravel()[order], len(order) // GROUP or 1)
-        bad = next((at for at, group in enumerate(groups) if group.mean() < GOAL + MARGIN), len(groups))
-        num_easy = sum(map(len, groups[:bad]))
-        with_it = short.expansion + full.expansion * (1 - num_easy / len(order))
-        if num_easy and with_it < cost:
-            cost = with_it
-            within = float(short.distances_KQ.ravel()[order[num_easy - 1]])
-            recall = _worst(np.where(short.distances_KQ <= within, short.recalls_KQ, full.recalls_KQ))
-            step = Step(
-                count=count, expansion=full.expansion, recall=recall, easy=short.expansion, easy_distance=within
-            )
+    chains = chain.from_iterable(combinations(tried, length) for length in range(1, MOST_SHORT_CUTS + 2))
+    _, step = min((_mixed(count, chosen) for chosen in chains if chosen[-1] is tried[-1]), key=lambda one: one[0])
     return step
+
+
+def _mixed(count: int, chosen: Sequence[_Tried]) -> tuple[float, Step]:
+    """Candidates that a query costs in the mean with all but the last as short cuts, and that step."""
+    *shorts, full = chosen
+    left_KQ, recalls_KQ, cost = np.ones(full.recalls_KQ.shape, bool), full.recalls_KQ, 0.0
+    short_cuts = []
+    for short in shorts:
+        cost += short.candidates * float(left_KQ.mean())
+        within = _easy_distance(short, left_KQ)
+        enough_KQ = left_KQ & (short.distances_KQ <= within)
+        recalls_KQ = np.where(enough_KQ, short.recalls_KQ, recalls_KQ)
+        left_KQ = left_KQ & ~enough_KQ
+        short_cuts.append(ShortCut(candidates=short.candidates, within=within))
+    cost += full.candidates * float(left_KQ.mean())
+    return cost, Step(count=count, candidates=full.candidates, recall=_worst(recalls_KQ), short_cuts=tuple(short_cuts))
+
+
+def _easy_distance(short: _Tried, left_KQ: np.ndarray) -> float:
+    """Up to which these candidates are enough: groups from the nearest on are, each for itself. -1: for none."""
+    distances, recalls = short.distances_KQ[left_KQ], short.recalls_KQ[left_KQ]
+    order, within = np.argsort(distances), -1.0
+    for group in np.array_split(order, max(1, len(order) // GROUP)) if len(order) else ():
+        if recalls[group].mean() < GOAL + MARGIN:
+            break
+        within = float(distances[group[-1]])
+    return within
 
 
 def _worst(recalls_KQ: np.ndarray) -> float:
