@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 from machine import described
 
+from lehr.index.graph import CANDIDATES_WHEN_ADDED, LINKS
 from lehr.index.shelf import INPUT, Part, Shelf
 
 DIM, K = 512, 10
@@ -38,7 +39,7 @@ QUERIES = 300
 ROUNDS, SECONDS = 8, 0.5
 """Of each contestant, one after the other."""
 GOAL = 0.99
-CANDIDATES = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512, 768, 1024, 2048, 4096)
+CANDIDATES = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 2048, 4096)
 Find = Callable[[np.ndarray], np.ndarray]
 """One query to the rows of its neighbours."""
 
@@ -65,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000])
     parser.add_argument("--build-threads", type=int, default=0, help="for building graphs; 0: all")
+    parser.add_argument("--peers", nargs="+", choices=GRAPHS, default=list(GRAPHS), help="whose graphs to build")
     parser.add_argument("--first-answer", nargs=2, metavar=("FOLDER", "ROWS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.first_answer:
@@ -72,10 +74,10 @@ def main() -> None:
         return
     print(described())
     for size in options.sizes:
-        measure(size, options.build_threads)
+        measure(size, options.peers, options.build_threads)
 
 
-def measure(size: int, threads: int) -> None:
+def measure(size: int, peers: Sequence[str], threads: int) -> None:
     """Everything at one size."""
     vectors, queries = drawn(size)
     allowed = np.sort(np.random.default_rng(7).choice(size, size // 100, replace=False))
@@ -83,7 +85,7 @@ def measure(size: int, threads: int) -> None:
         began = time.perf_counter()
         shelf = filled(Path(folder), vectors)
         print(f"\n{size:,} x {DIM}; Lehr built in {time.perf_counter() - began:.0f} s: {kind_of(shelf)}")
-        built = list(contestants(vectors, shelf, threads))
+        built = list(contestants(vectors, shelf, peers, threads))
         print(f"{'':34}{'recall@10':>10}{'queries/s':>12}{'p50 ms':>9}{'p99 ms':>9}")
         for rows in (None, allowed):
             bench = Bench(vectors=vectors, queries=queries, allowed=rows)
@@ -143,14 +145,18 @@ def kind_of(shelf: Shelf) -> str:
     return f"graph over {graph.num_rows:,} with {candidates} candidates, recall {first.recall:.4f} when built"
 
 
-def contestants(vectors: np.ndarray, shelf: Shelf, threads: int) -> Iterator[Callable[[Bench], tuple[str, Find]]]:
+def contestants(
+    vectors: np.ndarray, shelf: Shelf, peers: Sequence[str], threads: int
+) -> Iterator[Callable[[Bench], tuple[str, Find]]]:
     """All of them, built."""
     yield lambda bench: ("Lehr", lehr(bench, shelf))
     flat = faiss_flat(vectors)
     yield lambda bench: ("FAISS flat", flat(bench))
-    for name, make in (("FAISS HNSW", faiss_hnsw), ("usearch HNSW", usearch_hnsw)):
-        asking = make(vectors, threads)
-        yield lambda bench, name=name, asking=asking: tuned(name, lambda candidates: asking(bench, candidates), bench)
+    for name in peers:
+        asking = GRAPHS[name](vectors, threads)
+        yield lambda bench, name=name, asking=asking: tuned(
+            f"{name} HNSW", lambda candidates: asking(bench, candidates), bench
+        )
 
 
 def lehr(bench: Bench, shelf: Shelf) -> Find:
@@ -187,12 +193,12 @@ def bitmap(bench: Bench) -> object:
 
 
 def faiss_hnsw(vectors: np.ndarray, threads: int) -> Callable[[Bench, int], Find]:
-    """M and construction candidates as in Lehr's graph."""
+    """Links and construction candidates as in Lehr's graph, vectors in float32."""
     import faiss
 
     faiss.omp_set_num_threads(threads or faiss.omp_get_max_threads())
-    index = faiss.IndexHNSWFlat(DIM, 16, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = 128
+    index = faiss.IndexHNSWFlat(DIM, LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = CANDIDATES_WHEN_ADDED
     index.add(vectors)
     faiss.omp_set_num_threads(1)
 
@@ -208,7 +214,7 @@ def usearch_hnsw(vectors: np.ndarray, threads: int) -> Callable[[Bench, int], Fi
     """Its Python binding has no filter: with one, more is asked for and sifted."""
     from usearch.index import Index
 
-    index = Index(ndim=DIM, metric="ip", dtype="f16", connectivity=16, expansion_add=128)
+    index = Index(ndim=DIM, metric="ip", dtype="f16", connectivity=LINKS, expansion_add=CANDIDATES_WHEN_ADDED)
     index.add(np.arange(len(vectors)), vectors, threads=threads)
 
     def asking(bench: Bench, candidates: int) -> Find:
@@ -224,6 +230,9 @@ def usearch_hnsw(vectors: np.ndarray, threads: int) -> Callable[[Bench, int], Fi
         return find
 
     return asking
+
+
+GRAPHS = {"FAISS": faiss_hnsw, "usearch": usearch_hnsw}
 
 
 def tuned(name: str, asking: Callable[[int], Find], bench: Bench) -> tuple[str, Find]:

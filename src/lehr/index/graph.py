@@ -303,7 +303,7 @@ def _queries(vectors_ND: np.ndarray) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
     one, other = (np.asarray(vectors_ND[_spread(rng, len(vectors_ND))], np.float32) for _ in range(2))
     noise = _unit(rng.normal(size=one.shape))
-    yield _unit(one + 0.3 * noise)
+    yield _unit(one + rng.uniform(0.1, 1, (len(one), 1)) * noise)  # more and less near, to tell how near is enough
     yield _unit(one + other + noise)
     yield _unit(0.5 * one + noise)
 
