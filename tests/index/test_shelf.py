@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -306,3 +307,16 @@ def test_a_graph_whose_file_is_damaged_is_built_anew(tmp_path, small_exact, vect
     assert second.view.graph is not None
     assert recall(second.view, vectors[::500], None) >= 0.99
     second.close()
+
+
+def test_a_graph_that_is_not_wanted_any_more_is_given_up_even_while_it_is_measured(tmp_path, small_exact, vectors):
+    for folder in ("whole", "given-up"):
+        (tmp_path / folder).mkdir()
+    asked = itertools.count()
+    assert graphs.write_graph(tmp_path / "whole", vectors[:3000], stop=lambda: next(asked) < 0)
+    last = next(asked) - 1
+    assert last > 3
+    for answers in ([True], [*[False] * last, True]):
+        assert not graphs.write_graph(tmp_path / "given-up", vectors[:3000], stop=iter(answers).__next__)
+    assert graphs.open_graph(tmp_path / "given-up") is None
+    assert graphs.open_graph(tmp_path / "whole").num_rows == 3000

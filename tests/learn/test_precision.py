@@ -44,7 +44,7 @@ def told(monkeypatch: pytest.MonkeyPatch, bf16: float, f32: float) -> list[str]:
     """Steps take so long; in which precisions steps were taken."""
     taken: list[str] = []
 
-    def seconds(recipe: Recipe, data: Data) -> float:
+    def seconds(recipe: Recipe, *rest: object) -> float:
         taken.append(recipe.problem.device.precision)
         return bf16 if recipe.problem.device.is_bf16 else f32
 
@@ -100,7 +100,9 @@ def test_ten_real_steps_are_measured_and_change_nothing(
     recipe, data = KINDS[kind](digits_folder, packs_folder)
     recipe = on_bf16(recipe)
     before = first_weights(recipe, data)
-    decided = Precision(folder=tmp_path).decided(recipe, data)
+    told_steps = []
+    decided = Precision(folder=tmp_path).decided(recipe, data, on_step=lambda *step: told_steps.append(step))
+    assert told_steps == [(done, 10) for done in range(11)]
     [remembered] = tmp_path.iterdir()
     assert all(0 < seconds < 60 for seconds in json.loads(remembered.read_text()).values())
     assert decided.problem.device.precision in ("bf16", "f32")

@@ -52,7 +52,7 @@ GROUP = 64
 """Queries that are judged together whether fewer candidates are enough for them."""
 MOST_SHORT_CUTS = 2
 """A query that needs all candidates has searched so often in vain."""
-BLOCK = 5000
+BLOCK = 2000
 SHEET = "graph.json"
 _LOWEST_PRIORITY = 15
 _Kinds = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -151,12 +151,14 @@ def write_graph(folder: Path, vectors_ND: np.ndarray, *, stop: Callable[[], bool
     """
     with suppress(OSError, AttributeError):  # not every system has a priority for threads
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-    index, scale = _begun(folder, vectors_ND)
-    for start in range(index.ntotal, len(vectors_ND), BLOCK):
-        if stop():
-            return False
-        index.add(_rounded(vectors_ND[start : start + BLOCK], scale))
-    steps = list(_steps(index, vectors_ND, scale))
+    try:
+        index, scale = _begun(folder, vectors_ND)
+        for start in range(index.ntotal, len(vectors_ND), BLOCK):
+            _check(stop)
+            index.add(_rounded(vectors_ND[start : start + BLOCK], scale))
+        steps = list(_steps(index, vectors_ND, scale, stop))
+    except _StoppedError:
+        return False
     name = f"graph-{len(vectors_ND)}.faiss"
     _save(index, folder / name)
     told = [asdict(step) for step in steps]
@@ -166,6 +168,15 @@ def write_graph(folder: Path, vectors_ND: np.ndarray, *, stop: Callable[[], bool
         if old.name != name:
             old.unlink(missing_ok=True)  # who has it open keeps it until it lets go
     return True
+
+
+class _StoppedError(Exception):
+    """The graph is not wanted any more."""
+
+
+def _check(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise _StoppedError
 
 
 def _begun(folder: Path, vectors_ND: np.ndarray) -> tuple[Any, float]:
@@ -210,16 +221,17 @@ def _save(index: Any, path: Path) -> None:
     beside.rename(path)
 
 
-def _steps(index: Any, vectors_ND: np.ndarray, scale: float) -> Iterator[Step]:
+def _steps(index: Any, vectors_ND: np.ndarray, scale: float, stop: Callable[[], bool]) -> Iterator[Step]:
     """For more and more neighbours the fewest candidates that reach the goal, as long as any do."""
     counts = [count for count in COUNTS if count <= len(vectors_ND)]
-    kinds = [
-        (_rounded(queries, scale), nearest(vectors_ND, queries, counts[-1]).rows_QK) for queries in _queries(vectors_ND)
-    ]
+    kinds = []
+    for queries in _queries(vectors_ND):
+        _check(stop)
+        kinds.append((_rounded(queries, scale), nearest(vectors_ND, queries, counts[-1]).rows_QK))
     most = max(CANDIDATES[0], len(vectors_ND) // ROWS_PER_CANDIDATE)
     allowed = [candidates for candidates in CANDIDATES if candidates <= most]
     for count in counts:
-        step = _first_enough(index, kinds, count, allowed)
+        step = _first_enough(index, kinds, count, allowed, stop)
         if step is None:
             return
         yield step
@@ -236,10 +248,13 @@ class _Tried:
     """Of the nearest that is found."""
 
 
-def _first_enough(index: Any, kinds: _Kinds, count: int, allowed: Sequence[int]) -> Step | None:
+def _first_enough(
+    index: Any, kinds: _Kinds, count: int, allowed: Sequence[int], stop: Callable[[], bool]
+) -> Step | None:
     """By the kind of query that is answered worst."""
     tried: list[_Tried] = []
     for candidates in allowed:
+        _check(stop)
         if candidates < _asked(count):
             continue
         tried.append(_tried(index, kinds, count, candidates))

@@ -199,7 +199,10 @@ def _trained(
     say, show = voices
     device = choose_device(order.device)
     recipe = template.recipe(form, data.problem(device, order.weights))
-    recipe = Precision(choice=order.precision, folder=order.measured or order.cache / "precision").decided(recipe, data)
+    precision = Precision(choice=order.precision, folder=order.measured or order.cache / "precision")
+    recipe = precision.decided(
+        recipe, data, on_step=lambda done, total: show(f"measuring which precision is faster here {done}/{total}")
+    )
     say(f"training {template.name} on {device.name} ({device.threads} threads, {recipe.problem.device.precision})")
     progress, began = Progress(), time.monotonic()
     for event in train(recipe, data):

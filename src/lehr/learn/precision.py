@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ _SHORTEST_SECONDS = 0.002
 """Steps below this are of a head on cached features, or too short to tell."""
 _CLEARLY = 0.9
 """float32 is taken where its steps take less than this share: what is nearly equal is not to be decided by chance."""
+OnStep = Callable[[int, int], None]
 _UNKNOWN = {BF16: 0.0, F32: 0.0}
 
 
@@ -50,10 +51,12 @@ class Precision:
     folder: Path
     """What was measured on this machine is remembered there."""
 
-    def decided(self, recipe: Recipe, data: Data, resumed: State | None = None) -> Recipe:
+    def decided(
+        self, recipe: Recipe, data: Data, resumed: State | None = None, *, on_step: OnStep = lambda done, total: None
+    ) -> Recipe:
         """The recipe with its device's precision settled; what is resumed goes on as it began, where that is possible.
 
-        Sets this process's thread count where it measures.
+        Where it measures, it sets this process's thread count, and tells of each step how many of how many are done.
         """
         device = recipe.problem.device
         if not device.is_bf16:
@@ -62,7 +65,7 @@ class Precision:
             return recipe if resumed.facts.get("precision", BF16) == BF16 else _in_f32(recipe)
         if self.choice != AUTO:
             return _in_f32(recipe) if self.choice == F32 else recipe
-        seconds = self.remembered(recipe) or self._measured(recipe, data.order)
+        seconds = self.remembered(recipe) or self._measured(recipe, data.order, on_step)
         if not _is_f32_better(seconds):
             return recipe
         told = (
@@ -83,14 +86,16 @@ class Precision:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _measured(self, recipe: Recipe, order: DataOrder) -> Mapping[str, float]:
+    def _measured(self, recipe: Recipe, order: DataOrder, on_step: OnStep) -> Mapping[str, float]:
         try:
             with tempfile.TemporaryDirectory(prefix="lehr-precision-") as folder:
                 data = random_data(order, Path(folder))
                 size = _size_of(recipe)
+                on_step(0, 2 * _STEPS)
+                few = replace(recipe, batch_size=size, num_items_per_epoch=_STEPS * size)
                 seconds = {
-                    name: _step_seconds(replace(one, batch_size=size, num_items_per_epoch=_STEPS * size), data)
-                    for name, one in ((BF16, recipe), (F32, _in_f32(recipe)))
+                    BF16: _step_seconds(few, data, lambda done: on_step(done, 2 * _STEPS)),
+                    F32: _step_seconds(_in_f32(few), data, lambda done: on_step(_STEPS + done, 2 * _STEPS)),
                 }
         except (TrainingStopped, torch.OutOfMemoryError):  # in float32 it needs twice the memory
             return _UNKNOWN
@@ -130,7 +135,7 @@ def _gpu(device: Device) -> str:
     return torch.cuda.get_device_name(device.name) if device.is_cuda else ""
 
 
-def _step_seconds(recipe: Recipe, data: Data) -> float:
+def _step_seconds(recipe: Recipe, data: Data, on_step: Callable[[int], None]) -> float:
     """Of one step, the fastest: the others were disturbed."""
     device, moments = recipe.problem.device, []
     for event in train(replace(recipe, num_epochs=1), data):
@@ -138,6 +143,7 @@ def _step_seconds(recipe: Recipe, data: Data) -> float:
             if device.is_cuda:
                 torch.cuda.synchronize(device.name)
             moments.append(time.perf_counter())
+            on_step(len(moments))
             if len(moments) == _STEPS:
                 break  # before the epoch's end, which is judged
     return min(after - before for before, after in itertools.pairwise(moments))

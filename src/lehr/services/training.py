@@ -146,7 +146,8 @@ class Training:
         problem = replace(data.problem(device, self.weights), base=folders.base, earlier=folders.earlier)
         checkpoint = run.checkpoint(data)
         precision = Precision(choice=self.precision, folder=self.packs.parent / "precision")
-        recipe = precision.decided(plan.template.recipe(plan.form, problem), data, checkpoint)
+        recipe = plan.template.recipe(plan.form, problem)
+        recipe = precision.decided(recipe, data, checkpoint, on_step=run.tried)
         state = run.train(recipe, data, checkpoint)
         run.enter("evaluating on the held-out part")
         evaluation = evaluate(recipe, data, state) if data.num_held_out else None
@@ -231,6 +232,10 @@ class _Run:
     def packed(self, done: int, total: int) -> None:
         """Progress of decoding; raises when the job is not ours any more."""
         self.report(lambda: f"preparing images: {done:,} of {total:,}", percent=0)
+
+    def tried(self, done: int, total: int) -> None:
+        """Progress of finding out how to compute."""
+        self.report(lambda: f"measuring which precision is faster here: step {done} of {total}", percent=0)
 
     def train(self, recipe: Recipe, data: Data, state: State | None) -> State:
         """Runs the loop to its end, from `state` if there is one; returns the last state."""
