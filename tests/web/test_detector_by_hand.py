@@ -36,7 +36,7 @@ def test_from_an_empty_home_to_a_detector_whose_finds_are_searched_for(own_serve
     ask = partial(asking(server), app_id="Yard")
     browser = open_browser(server)
     browser.sign_in()
-    _make_app(browser)
+    browser.make_first_app("Yard")
     shown, unseen = pictures(0, NUM_DRAWN), pictures(7, 1)[0]
     _drop(browser, shown, tmp_path)
     _draw_all(browser, {item.id: item for item in shown})
@@ -46,15 +46,6 @@ def test_from_an_empty_home_to_a_detector_whose_finds_are_searched_for(own_serve
     found = _try(browser, unseen, tmp_path)
     wait_until(lambda: ask("GetInputCount").counts.reindexed == NUM_DRAWN, seconds=READY_MS / 1000, what="the index")
     _search(browser, found)
-
-
-def _make_app(browser: Browser) -> None:
-    page = browser.page
-    page.get_by_role("button", name="Make the first app").click()
-    page.get_by_label("Name").fill("Yard")
-    page.get_by_role("button", name="Make app").click()
-    page.wait_for_url("**" + APP)
-    browser.shown()
 
 
 def _drop(browser: Browser, items: list[Item], folder: Path) -> None:

@@ -24,7 +24,8 @@ def test_from_signing_in_to_a_frozen_version(own_server, open_browser, flowers: 
     browser.sign_in()
     browser.shoot("apps-empty")
 
-    _make_app(browser)
+    browser.make_first_app("Garden")
+    browser.follow(browser.page.get_by_role("link", name="Inputs", exact=True))
     _drop(browser, flowers)
     _label_many(browser, "rose")
     _draw(browser, ask)
@@ -37,16 +38,6 @@ def test_from_signing_in_to_a_frozen_version(own_server, open_browser, flowers: 
     assert [each.description for each in versions] == ["the first six"]
     frozen = ask("GetDatasetVersion", dataset_id="flowers", dataset_version_id=versions[0].id).dataset_version
     assert frozen.description == "the first six"
-
-
-def _make_app(browser: Browser) -> None:
-    page = browser.page
-    page.get_by_role("button", name="Make the first app").click()
-    page.get_by_label("Name").fill("Garden")
-    page.get_by_role("button", name="Make app").click()
-    page.wait_for_url("**" + APP)
-    browser.shown()
-    browser.follow(page.get_by_role("link", name="Inputs", exact=True))
 
 
 def _drop(browser: Browser, flowers: Path) -> None:
@@ -165,11 +156,7 @@ def test_the_page_shows_the_same_after_a_restart(own_server, open_browser):
     browser = open_browser(own_server)
     browser.sign_in()
     page = browser.page
-    page.get_by_role("button", name="Make the first app").click()
-    page.get_by_label("Name").fill("Stays")
-    page.get_by_role("button", name="Make app").click()
-    page.wait_for_url("**/apps/Stays")
-    browser.shown()
+    browser.make_first_app("Stays")
     page.evaluate("window.isBefore = true")
     own_server.stop()
     own_server.start()

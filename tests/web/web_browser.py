@@ -48,6 +48,14 @@ class Browser:
         self.page.get_by_role("button", name="Sign in").click()
         self.shown()
 
+    def make_first_app(self, name: str) -> None:
+        """As somebody does who has none yet: ends on its page."""
+        self.page.get_by_role("button", name="Make the first app").click()
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_role("button", name="Make app").click()
+        self.page.wait_for_url(f"**/apps/{name}")
+        self.shown()
+
     def shoot(self, name: str) -> None:
         """Keeps a picture, if any are wanted."""
         if self.shots:
