@@ -53,6 +53,8 @@ GROUP = 64
 MOST_SHORT_CUTS = 2
 """A query that needs all candidates has searched so often in vain."""
 BLOCK = 2000
+ADVISED_BYTES = 128 << 10
+"""Of more than it usually reads ahead, Linux fetches no more."""
 SHEET = "graph.json"
 _LOWEST_PRIORITY = 15
 _Kinds = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -146,9 +148,14 @@ def open_graph(folder: Path) -> Graph | None:
 
 
 def _read_ahead(path: Path) -> None:
-    """Has the system fetch the file meanwhile: read at random from a disk, a large one makes searches take 0.3 s."""
-    with open(path, "rb") as file, suppress(OSError, AttributeError):  # not every system takes such advice
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+    """Has the system fetch the file meanwhile.
+
+    A million vectors' graph that is nowhere in memory: 2.4 s to open and 8.7 s for the first 60 searches, which read at
+    random; after this advice 0.7 and 0.3 s.
+    """
+    with open(path, "rb") as file, suppress(AttributeError):  # not every system takes advice
+        for start in range(0, os.fstat(file.fileno()).st_size, ADVISED_BYTES):
+            os.posix_fadvise(file.fileno(), start, ADVISED_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def write_graph(folder: Path, vectors_ND: np.ndarray, *, stop: Callable[[], bool]) -> bool:
