@@ -289,7 +289,12 @@ def test_a_graph_that_is_bad_is_not_used(tmp_path, monkeypatch, small_exact):
     shelf.wait()
     assert shelf.view.graph is None
     assert recall(shelf.view, gathered(5), None) == 1.0
+    built = []
+    monkeypatch.setattr(shelves, "write_graph", lambda folder, vectors, stop: built.append(len(vectors)))
+    shelf.catch_up(store.last + 1, store.read)
+    shelf.wait()
     shelf.close()
+    assert not built, "it is not tried again until more has come"
 
 
 def test_a_graph_whose_file_is_damaged_is_built_anew(tmp_path, small_exact, vectors):

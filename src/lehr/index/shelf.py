@@ -192,6 +192,8 @@ class Shelf:
         self._is_closed = False
         self._builder: threading.Thread | None = None
         self._read_to = -1
+        self._tried_rows = 0
+        """Of the last graph that was built here, whether it is good enough or not."""
         self.view = self._from_pages()
 
     @property
@@ -254,6 +256,7 @@ class Shelf:
 
     def _forget(self) -> None:
         self._pages = self._pages.emptied()
+        self._tried_rows = 0
         self.view = self._from_pages()
 
     def _take(self, part: Part) -> None:
@@ -273,7 +276,7 @@ class Shelf:
     def _grow(self) -> None:
         """Has a graph built in the background where one is worth it."""
         paged = self.view.paged_ND
-        covered = self.view.graph.num_rows if self.view.graph else 0
+        covered = max(self._tried_rows, self.view.graph.num_rows if self.view.graph else 0)
         least = max(EXACT_VALUES // max(1, paged.shape[1]), covered // GROWTH)
         is_building = self._builder is not None and self._builder.is_alive()
         if len(paged) - covered <= least or is_building or not self._pages.is_writer:
@@ -285,6 +288,7 @@ class Shelf:
         try:
             if not write_graph(self._folder, paged_ND, stop=lambda: self._is_closed):
                 return
+            self._tried_rows = len(paged_ND)
             graph = open_graph(self._folder)
         except Exception:  # without a graph, search is slower and right
             log.exception("the graph of %s could not be built", self._folder)
