@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import io
 import os
 import subprocess
 import sys
@@ -11,14 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lehr.errors import TrainingStopped
+from lehr.hyperparameters import parse
 from lehr.learn import memory_limit
-from lehr.learn.data.dataset import Data
+from lehr.learn.data.dataset import Data, build_data
+from lehr.learn.data.packs import Packs
 from lehr.learn.device import choose_device
+from lehr.learn.items import Box, Item
 from lehr.learn.loop import _result, train
 from lehr.learn.memory_limit import available_bytes, check_memory, need_of
 from lehr.learn.recipe import Learner, Recipe
+from lehr.templates import find
 
 _spec = importlib.util.spec_from_file_location("small_trainings", Path(__file__).with_name("small_trainings.py"))
 assert _spec
@@ -48,7 +55,7 @@ def kept_bytes_counted_one_by_one(learner: Learner, size: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(
         lambda x: kept.setdefault(x.untyped_storage().data_ptr(), x), lambda x: x
     ):
-        loss = learner.loss(np.arange(size), np.random.default_rng(0))
+        loss = learner.loss(learner.draw(np.arange(size), np.random.default_rng(0)))
     assert loss.requires_grad
     weights = {parameter.untyped_storage().data_ptr() for parameter in learner.net.parameters()}
     return sum(x.untyped_storage().nbytes() for place, x in kept.items() if place not in weights)
@@ -94,6 +101,71 @@ def test_the_batch_that_the_refusal_names_fits_and_one_more_does_not(
         check_memory(small_trainings.recipe_of(data, batch_size=11), learner, data, lambda device: little)
     with pytest.raises(TrainingStopped, match="too little for even one item"):
         check_memory(recipe, learner, data, lambda device: need.fixed)
+
+
+@pytest.mark.parametrize(("switch", "is_on"), [("auto", True), ("off", False)])
+def test_a_network_recomputes_where_a_batch_would_not_fit_otherwise(data: Data, switch: str, is_on: bool) -> None:
+    recipe = small_trainings.recipe_of(
+        data, "Clarifai_InceptionV2", image_size=32, batch_size=16, gradient_checkpointing=switch
+    )
+    learner = _result(recipe.begin(recipe, data, False))
+    assert not learner.net.base.checkpoint_segments, "auto sees enough memory here"
+    little = int(need_of(learner, data).of_batch(12) / memory_limit.USABLE_SHARE)
+    if not is_on:
+        with pytest.raises(TrainingStopped, match="gradient_checkpointing to on"):
+            check_memory(recipe, learner, data, lambda device: little)
+        return
+    need = check_memory(recipe, learner, data, lambda device: little)
+    assert learner.net.base.checkpoint_segments
+    assert need.of_batch(16) < memory_limit.USABLE_SHARE * little
+    assert "gradient_checkpointing is on" in need.notices[0]
+
+
+def test_where_looking_itself_takes_too_much_it_is_a_sentence_and_never_an_error(
+    recipe: Recipe, learner: Learner, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU says that it has no memory left."""
+    exact, loss, room = need_of(learner, data), learner.loss, 3
+
+    def short(drawn):
+        if len(drawn[0]) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return loss(drawn)
+
+    monkeypatch.setattr(learner, "loss", short)
+    counted = need_of(learner, data)
+    assert exact.per_item <= counted.per_item < 2 * exact.per_item
+    room = 1
+    with pytest.raises(TrainingStopped, match=r"Two items at a time take more memory than there is \(3.0 GiB"):
+        check_memory(recipe, learner, data, lambda device: 3 * 2**30)
+
+
+def test_pictures_that_stand_and_lie_in_one_batch_take_a_canvas_for_both(packs_folder: Path) -> None:
+    template = find("visual-detector", "Lehr_Lite")
+    form = parse(template.form, {"image_size": 64, "batch_size": 4}).form
+    needs = []
+    for shapes in ([(64, 96)] * 8, [(64, 96)] * 7 + [(96, 64)]):
+        items = [framed_item(number, shape) for number, shape in enumerate(shapes)]
+        data = build_data(template.data_order(form, ["disc"]), items, packs=Packs(packs_folder))
+        recipe = template.recipe(form, data.problem(choose_device("cpu", 2)))
+        needs.append(need_of(_result(recipe.begin(recipe, data, False)), data).per_item)
+    assert needs[1] == pytest.approx(needs[0] * 96 / 64, rel=0.1), "whichever four came first"
+
+
+def framed_item(number: int, shape: tuple[int, int]) -> Item:
+    """A picture of noise (height, width) with one box."""
+    pixels = np.random.default_rng(number).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    box = Box(concept="disc", top=0.2, left=0.2, bottom=0.8, right=0.8)
+    return Item(
+        id=f"{number}",
+        sha256=hashlib.sha256(file.getvalue()).hexdigest(),
+        read=file.getvalue,
+        positives=frozenset({"disc"}),
+        split="train",
+        boxes=(box,),
+    )
 
 
 def test_a_batch_larger_than_the_training_set_counts_as_what_it_is(learner: Learner, data: Data) -> None:
@@ -153,7 +225,7 @@ ctypes.CDLL("libc.so.6").malloc_trim(0)
 Path("/proc/self/clear_refs").write_text("5")
 before = taken("VmRSS")
 learner.net.train()
-learner.loss(np.arange(128), np.random.default_rng(0)).backward()
+learner.loss(learner.draw(np.arange(128), np.random.default_rng(0))).backward()
 print(taken("VmHWM") - before, need.of_batch(128))
 """
 

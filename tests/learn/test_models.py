@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -176,7 +177,7 @@ def test_cached_features_equal_direct_ones_and_are_computed_once(data: Data) -> 
     torch.manual_seed(0)
     base = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
     first, events = _drained(cached_features(base, "a", data.pack, preprocessing, View(), device))
-    again, later = _drained(cached_features(None, "a", data.pack, preprocessing, View(), device))  # type: ignore[arg-type]
+    again, later = _drained(cached_features(copy.deepcopy(base), "a", data.pack, preprocessing, View(), device))
     assert events
     assert not later, "the second time nothing is computed"
     rows = np.arange(len(data.pack.records))
@@ -187,6 +188,10 @@ def test_cached_features_equal_direct_ones_and_are_computed_once(data: Data) -> 
     assert torch.equal(first, again)
     mirrored, _ = _drained(cached_features(base, "a", data.pack, preprocessing, View(is_mirrored=True), device))
     assert not torch.equal(first, mirrored)
+    base[0].stride = (1, 1)  # the same weights in a network with another stem
+    sharper, events = _drained(cached_features(base, "a", data.pack, preprocessing, View(), device))
+    assert events
+    assert not torch.equal(first, sharper)
 
 
 @pytest.mark.slow
@@ -241,7 +246,7 @@ def test_small_batches_keep_the_statistics_of_norms(data: Data) -> None:
     learner: PixelLearner = _drained(recipe.begin(recipe, data, True))[0]
     before = learner.net.groups[0].norm1.running_mean.clone()  # type: ignore[union-attr, index]
     learner.net.train()
-    learner.loss(np.arange(4), np.random.default_rng(0))
+    learner.loss(learner.draw(np.arange(4), np.random.default_rng(0)))
     assert torch.equal(before, learner.net.groups[0].norm1.running_mean)  # type: ignore[union-attr, index]
 
 

@@ -14,6 +14,9 @@ from lehr.errors import InvalidParams
 from lehr.hyperparameters import parse
 from lehr.learn.bundle import read_bundle, read_evaluation
 from lehr.learn.checkpoint import load, save
+from lehr.learn.data.crops import View
+from lehr.learn.data.images import Images
+from lehr.learn.data.normalise import normalised
 from lehr.learn.events import Stepped
 from lehr.learn.loop import train
 from lehr.learn.losses.arcface import warm_up
@@ -134,15 +137,65 @@ def test_the_angular_knobs_shape_the_loss(lesson: Lesson) -> None:
     assert 0.1 <= common < rare <= 0.6
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, 0.0),
+        ({"flip_probability": 0.3}, 0.3),
+        ({"average_horizontal_flips": True}, 0.5),
+        ({"average_horizontal_flips": True, "flip_probability": 0.0}, 0.0),
+    ],
+)
+@pytest.mark.parametrize("kind", [EMBEDDER, ("Lehr_Lite", "visual-classifier")])
+def test_features_are_those_of_mirrored_pictures_as_often_as_was_said(
+    lesson: Lesson, kind: tuple[str, str], given: dict[str, object], expected: float
+) -> None:
+    recipe = recipe_for(*kind, lesson.data, image_size=48, **given)
+    learner = drained(recipe.begin(recipe, lesson.data, True))
+    drawn, plain = [], learner.features.of_items(lesson.data.train_indices)
+    for step in range(8):
+        indices = np.arange(lesson.data.num_train)
+        features, targets = learner.draw(indices, np.random.default_rng(step))
+        drawn.append((features != plain).any(1).float().mean().item())
+        assert torch.equal(targets, torch.from_numpy(lesson.data.targets_NK[lesson.data.train_indices]))
+    assert np.mean(drawn) == pytest.approx(expected, abs=0.08 if expected else 0.0)
+    assert len(learner.features.features_VND) == (2 if expected else 1), "what is not needed is not computed"
+
+
+def test_two_networks_with_the_same_weights_do_not_share_features(lesson: Lesson) -> None:
+    """Of small pictures: one keeps its resolution."""
+    found = []
+    for kind in (EMBEDDER, ("Lehr_Lite", "visual-classifier")):
+        recipe = recipe_for(*kind, lesson.data, image_size=48)
+        learner = drained(recipe.begin(recipe, lesson.data, True))
+        base = getattr(learner, "base", None) or learner.base_and_head.base
+        pictures = learner.features.of_items(lesson.data.held_indices[:4]).float()
+        view = View().crops(lesson.data.pack, lesson.data.rows_N[lesson.data.held_indices[:4]], 40)
+        x_BCSS = normalised(Images(lesson.data.pack, recipe.problem.device).crops(view), recipe.preprocessing)
+        with torch.inference_mode(), recipe.problem.device.autocast():
+            torch.testing.assert_close(pictures, base.eval()(x_BCSS).float(), atol=0.05, rtol=0.05)
+        found.append(pictures)
+    assert not torch.allclose(*found, atol=0.1)
+
+
+def drained(preparation):
+    """What a preparation ends with."""
+    while True:
+        try:
+            next(preparation)
+        except StopIteration as end:
+            return end.value
+
+
 def test_the_margin_grows_with_the_steps_and_a_resumed_run_knows_how_far_it_was(lesson: Lesson) -> None:
-    from lehr.learn.learners.embedding import margin_share
+    from lehr.learn.learners.embedding import Margin
 
     net = torch.nn.Module()
     net.norm = torch.nn.BatchNorm1d(2)
     num_steps = lesson.state.facts["step"]
     for step in (0, 3, num_steps // 2):
         net.norm.num_batches_tracked.fill_(step)
-        assert margin_share(net, lesson.recipe) == warm_up(step, num_steps)  # type: ignore[arg-type]
+        assert Margin.of(net, lesson.recipe).next_share() == warm_up(step, num_steps)  # type: ignore[arg-type]
     assert lesson.state.tensors["net/norm.num_batches_tracked"] == num_steps
 
 

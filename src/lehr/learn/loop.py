@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 
 from lehr.errors import TrainingStopped
+from lehr.learn.advance import made_in_advance
 from lehr.learn.checkpoint import State
 from lehr.learn.continuation import continue_from
 from lehr.learn.data.dataset import Data
@@ -47,20 +49,27 @@ def train(recipe: Recipe, data: Data, resume: State | None = None) -> Iterator[E
     learner = yield from recipe.begin(recipe, data, resume is None and earlier is None)
     if earlier and resume is None:
         yield Noted(text=continue_from(earlier, learner, recipe))
-    check_memory(recipe, learner, data)
+    yield from (Noted(text=notice) for notice in check_memory(recipe, learner, data).notices)
     run = _Run.of(recipe, learner, resume)
-    stream = _stream(recipe, data)
+    with closing(_drawn(recipe, data, learner, run)) as drawn:
+        yield from _steps(recipe, data, learner, run, drawn)
+
+
+def _steps(recipe: Recipe, data: Data, learner: Learner, run: _Run, drawn: Iterator[Any]) -> Iterator[Event]:
+    """All that are left, and the ends of their epochs."""
+    device = recipe.problem.device
     sizes = epoch_batches(recipe.items_per_epoch, recipe.batch_size)
     num_steps = len(sizes) * recipe.num_epochs
     while run.epoch < recipe.num_epochs:
         began = time.perf_counter()
         for size in sizes[run.step_in_epoch :]:
-            indices = stream.rows(run.epoch * sum(sizes) + run.items_in_epoch, size)
             lr = _lr(recipe, run, size, len(sizes))
             set_lr(run.optimiser, lr)
-            learner.net.train()
+            if not learner.net.training:  # else it walks through a thousand modules for nothing
+                learner.net.train()
+            batch = next(drawn)
             torch.manual_seed(_seed_of_step(recipe.seed, run.step))
-            loss = learner.loss(indices, np.random.default_rng((recipe.seed, 0xD1CE, run.step)))
+            loss = learner.loss(batch)
             run.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             shorten_gradients(learner.net, recipe.descent)
@@ -81,6 +90,27 @@ def train(recipe: Recipe, data: Data, resume: State | None = None) -> Iterator[E
                 state=lambda: run.state(recipe, data),
             )
         yield _epoch_ended(recipe, data, learner, run, began, num_steps)
+
+
+def _drawn(recipe: Recipe, data: Data, learner: Learner, run: _Run) -> Generator[Any, None, None]:
+    """What each step that is left learns from; beside a GPU's steps, one ahead."""
+    stream, sizes = _stream(recipe, data), epoch_batches(recipe.items_per_epoch, recipe.batch_size)
+
+    def draw(one: tuple[int, int, int]) -> Any:
+        step, position, size = one
+        return learner.draw(stream.rows(position, size), np.random.default_rng((recipe.seed, 0xD1CE, step)))
+
+    return made_in_advance(draw, _coming(sizes, run, recipe.num_epochs), beside=recipe.problem.device.is_cuda)
+
+
+def _coming(sizes: Sequence[int], run: _Run, num_epochs: int) -> Iterator[tuple[int, int, int]]:
+    """Of each step that is left: its number, where its items begin in the stream, and how many they are."""
+    step, position, done = run.step, run.epoch * sum(sizes) + run.items_in_epoch, run.step_in_epoch
+    for _ in range(run.epoch, num_epochs):
+        for size in sizes[done:]:
+            yield step, position, size
+            step, position = step + 1, position + size
+        done = 0
 
 
 def trained_net(recipe: Recipe, data: Data, state: State) -> nn.Module:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from lehr.errors import TrainingStopped
 from lehr.learn.data.dataset import Data
 from lehr.learn.device import Device
+from lehr.learn.nets.backbone import Backbone, checkpoint_gradients
 from lehr.learn.recipe import Learner, Recipe
 
 USABLE_SHARE = 0.9
 """Of the available memory. The rest goes to what is not counted: scratch space of convolutions, fragments, data.
 Measured: what is counted was 0.83 to 0.93 of what steps of three networks took at their most (CPU, bfloat16)."""
 _SIZES = (2, 4)
+_RECOMPUTING = "A batch would not fit into the memory otherwise: gradient_checkpointing is on, each step takes longer."
 _NO_LIMIT = 2**60
 """Larger than any memory: how version 1 of cgroups writes that there is no limit."""
 
@@ -36,6 +38,8 @@ class Need:
     """Kept for the backward pass, for every item of a batch."""
     fixed: int
     """Gradients and the optimiser's memory of them."""
+    notices: tuple[str, ...] = ()
+    """What was changed so that it fits."""
 
     def of_batch(self, batch_size: int) -> int:
         """All together, for a step with this many items."""
@@ -51,28 +55,58 @@ def check_memory(
 ) -> Need:
     """Raises TrainingStopped, naming the largest batch_size that fits, when a step clearly takes more than there is.
 
-    Changes neither the network nor the order of the items; where it helps, pictures that lie in the device's memory
-    leave it. `available` tells the free bytes of a device.
+    Changes neither the weights nor the order of the items; where it helps, pictures that lie in the device's memory
+    leave it, and the network keeps less and recomputes the rest, unless gradient_checkpointing is off.
+    `available` tells the free bytes of a device.
     """
     available = available or available_bytes
-    need, device = need_of(learner, data), recipe.problem.device
-    free = available(device)
-    batch_size = min(recipe.batch_size, recipe.items_per_epoch)
-    images = getattr(learner, "images", None)
-    if need.of_batch(batch_size) > USABLE_SHARE * free and images is not None and images.leave():
+    device, batch_size = recipe.problem.device, min(recipe.batch_size, recipe.items_per_epoch)
+    try:
+        need = need_of(learner, data)
         free = available(device)
+        images = getattr(learner, "images", None)
+        if need.of_batch(batch_size) > USABLE_SHARE * free and images is not None and images.leave():
+            free = available(device)
+        if need.of_batch(batch_size) > USABLE_SHARE * free and _may_recompute(recipe, learner):
+            checkpoint_gradients(learner.net)
+            need = replace(need_of(learner, data), notices=(_RECOMPUTING,))
+    except torch.OutOfMemoryError:
+        raise TrainingStopped(_refusal_of_two(recipe, available(device))) from None
     if need.of_batch(batch_size) > USABLE_SHARE * free:
         raise TrainingStopped(_refusal(recipe, batch_size, need, free))
     return need
 
 
+def _may_recompute(recipe: Recipe, learner: Learner) -> bool:
+    """Whether nobody forbade it, and it is not done yet."""
+    backbones = [module for module in learner.net.modules() if isinstance(module, Backbone)]
+    is_on = any(backbone.checkpoint_segments for backbone in backbones)
+    return bool(backbones) and not is_on and recipe.form.get("gradient_checkpointing") == "auto"
+
+
 def need_of(learner: Learner, data: Data) -> Need:
-    """Counts on a copy of the network, at two batch sizes, with real items of the training."""
+    """Counts on a copy of the network, at two batch sizes, with real items of the training.
+
+    Where pictures of different shapes share a canvas it is that of the largest batch. Raises torch.OutOfMemoryError
+    where two items are too many; where only four are, what is counted is more than an item takes.
+    """
     twin = copy.copy(learner)
     twin.net = copy.deepcopy(learner.net).train()  # type: ignore[misc]
-    few, more = (_kept_bytes(twin, np.resize(np.arange(data.num_train), size)) for size in _SIZES)
+    if hasattr(twin, "largest_frame"):
+        twin.frame = twin.largest_frame()  # type: ignore[attr-defined]
+    searches, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False  # not for these two batches
+    few, more = _SIZES
+    try:
+        kept = _kept_bytes(twin, np.resize(np.arange(data.num_train), few))
+        try:
+            grown = max(0, _kept_bytes(twin, np.resize(np.arange(data.num_train), more)) - kept)
+            per_item = grown // (more - few)
+        except torch.OutOfMemoryError:
+            per_item = kept // few
+    finally:
+        torch.backends.cudnn.benchmark = searches
     trained = sum(parameter.nbytes for parameter in learner.net.parameters() if parameter.requires_grad)
-    return Need(per_item=max(0, more - few) // (_SIZES[1] - _SIZES[0]), fixed=2 * trained)
+    return Need(per_item=per_item, fixed=2 * trained)
 
 
 def available_bytes(device: Device) -> int:
@@ -101,13 +135,21 @@ def _kept_bytes(learner: Learner, indices: np.ndarray) -> int:
         return saved
 
     with torch.random.fork_rng(_cuda_of(learner.net)), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        loss = learner.loss(indices, np.random.default_rng(0))
+        loss = learner.loss(learner.draw(indices, np.random.default_rng(0)))
     del loss  # until here nothing kept was freed, so that no two of them had the same address
     return sum(kept.values())
 
 
 def _cuda_of(net: nn.Module) -> list[torch.device]:
     return list({parameter.device for parameter in net.parameters() if parameter.is_cuda})
+
+
+def _refusal_of_two(recipe: Recipe, free: int) -> str:
+    return (
+        f"Two items at a time take more memory than there is ({in_words(free)} are free on "
+        f"{recipe.problem.device.name}): choose a smaller image_size, free memory that others hold there, or train on "
+        "the CPU."
+    )
 
 
 def _refusal(recipe: Recipe, batch_size: int, need: Need, free: int) -> str:

@@ -47,6 +47,10 @@ class RecipeBook(Protocol):
         ...
 
 
+_SHOWN_SECONDS = 0.2
+"""Between two bars."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderOrder:
     """Where to train from and to."""
@@ -204,13 +208,14 @@ def _trained(
         recipe, data, on_step=lambda done, total: show(f"measuring which precision is faster here {done}/{total}")
     )
     say(f"training {template.name} on {device.name} ({device.threads} threads, {recipe.problem.device.precision})")
-    progress, began = Progress(), time.monotonic()
+    progress, began, shown = Progress(), time.monotonic(), 0.0
     for event in train(recipe, data):
         line = progress.update(event)
         if line.text:
             say(line.text)
-        elif isinstance(event, Stepped):
+        elif isinstance(event, Stepped) and time.monotonic() - shown > _SHOWN_SECONDS:  # a loss makes a GPU wait
             show(bar(event, line.seconds_left))
+            shown = time.monotonic()
         if isinstance(event, EpochEnded) and event.epoch == event.num_epochs:
             state = event.state()
     del event  # with it goes the trained copy of the network, and what it holds of a GPU's memory

@@ -99,6 +99,9 @@ class Precision:
                 }
         except (TrainingStopped, torch.OutOfMemoryError):  # in float32 it needs twice the memory
             return _UNKNOWN
+        finally:
+            if recipe.problem.device.is_cuda:
+                torch.cuda.empty_cache()  # what the trials took is for the training, its pictures first
         place = self._place(recipe)
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_suffix(f".partial-{os.getpid()}")

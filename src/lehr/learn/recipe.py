@@ -28,8 +28,15 @@ class Learner(Protocol):
         """What the optimiser changes and a checkpoint keeps; never wrapped."""
         ...
 
-    def loss(self, indices: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
-        """Mean loss over the training items `indices` (int64 [B], 0 … num_train - 1), ready for backward()."""
+    def draw(self, indices: np.ndarray, generator: np.random.Generator) -> Any:
+        """What a step over the training items `indices` (int64 [B], 0 … num_train - 1) learns from, on its device.
+
+        All that is random comes from `generator`. On a GPU it is called in a thread of its own, a step ahead.
+        """
+        ...
+
+    def loss(self, drawn: Any) -> torch.Tensor:
+        """Mean loss over what `draw` gave, ready for backward()."""
         ...
 
     def judge(self) -> Mapping[str, float]:

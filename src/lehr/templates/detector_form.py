@@ -202,7 +202,17 @@ def _net(family: DetectorFamily, form: DetectorForm, problem: Problem, weights: 
             "anchor_scale": min(1.0, form.image_size / NATIVE_SIZE),
             "use_perclass_regression": form.use_perclass_regression,
             "head": family.head,
-            "group_norm": family.has_steady_head or not weights.are_pretrained,
+            "group_norm": _has_norms(family, problem, weights),
             "options": {**family.options, **(layout.options if layout else {})},
         },
     )
+
+
+def _has_norms(family: DetectorFamily, problem: Problem, weights: BaseWeights) -> bool:
+    """Whether the head has norms: what is continued has what it had, which depended on its base's first weights."""
+    own = family.has_steady_head or not weights.are_pretrained
+    if problem.earlier is None:
+        return own
+    from lehr.learn.bundle import read_bundle
+
+    return bool(read_bundle(problem.earlier).details["net"]["arguments"].get("group_norm", own))

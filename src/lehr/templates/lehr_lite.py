@@ -82,7 +82,7 @@ def _begin(form: LiteForm, weights: BaseWeights) -> BeginLearning:
     from lehr.learn.preprocessing import crop_side
 
     if form.base_gradient_multiplier == 0:
-        return feature_learning(weights)
+        return feature_learning(weights, form.training_flip_probability)
     augmentation = Augmentation(side=crop_side(form.image_size), flip_probability=form.training_flip_probability)
     return pixel_learning(augmentation, probed(weights), norms="frozen")
 

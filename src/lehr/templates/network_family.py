@@ -149,7 +149,7 @@ def angular_embedder(family: Family, template: str, form: NetworkAngularForm, pr
 
     weights = choose_base(_wanted(form), family.weights, problem)
     if weights.are_pretrained and form.base_gradient_multiplier == 0:
-        begin = angular_feature_learning(weights)
+        begin = angular_feature_learning(weights, form.training_flip_probability)
     else:
         begin = learning_from_pixels(form, weights, filled(weights), learner_type=AngularLearner)
     arguments = {name: value for name, value in network_arguments(family, weights, form).items() if name != "dropout"}
@@ -260,7 +260,7 @@ def begin_classifier(form: Any, weights: BaseWeights) -> BeginLearning:
     from lehr.learn.learners.pixels import at_priors
 
     if weights.are_pretrained and form.base_gradient_multiplier == 0:
-        return feature_learning(weights)
+        return feature_learning(weights, form.training_flip_probability)
     return learning_from_pixels(form, weights, probed(weights) if weights.are_pretrained else at_priors)
 
 

@@ -12,12 +12,14 @@ from drawn_shapes import CONCEPTS, drawn
 
 from lehr.errors import InvalidParams
 from lehr.hyperparameters import describe, parse, resolved_lrate
+from lehr.learn.bundle import write_bundle
 from lehr.learn.data.dataset import Data, build_data
 from lehr.learn.data.packs import Packs
 from lehr.learn.detection.found import boxes_in, pixels_of, rows_of
 from lehr.learn.detection.retinanet import RetinaNet
 from lehr.learn.device import choose_device
 from lehr.learn.learners.detection import DetectionLearner, with_concepts_of
+from lehr.learn.loop import train
 from lehr.learn.metrics.mean_average_precision import ImageBoxes
 from lehr.learn.nets.backbone import Backbone
 from lehr.learn.nets.catalogue import build
@@ -111,7 +113,7 @@ def test_half_of_the_pictures_are_mirrored_where_it_is_on(data: Data) -> None:
     watching = Watching(learner.net, learner.recipe, data, learner.flip_probability)
     for step in range(40):
         with pytest.raises(SeenError):
-            watching.loss(np.arange(16), np.random.default_rng(step))
+            watching.loss(watching.draw(np.arange(16), np.random.default_rng(step)))
     assert 0.4 < np.mean(seen) < 0.6
 
 
@@ -120,7 +122,7 @@ def test_focal_loss_and_hard_example_mining_are_different_losses_of_the_same_out
     for is_on in (True, False):
         learner = learner_of(data, use_focal_loss=is_on)
         assert learner.net.objective.use_focal_loss is is_on
-        losses.append(learner.loss(np.arange(4), np.random.default_rng(0)).item())
+        losses.append(learner.loss(learner.draw(np.arange(4), np.random.default_rng(0))).item())
     assert abs(losses[0] - losses[1]) > 0.05
 
 
@@ -138,7 +140,7 @@ def test_norms_of_a_pretrained_base_rest_and_of_a_random_one_live(data: Data) ->
         assert isinstance(base, Backbone)
         before = {name: value.clone() for name, value in base.named_buffers() if name.endswith("running_mean")}
         learner.net.train()
-        learner.loss(np.arange(4), np.random.default_rng(0))
+        learner.loss(learner.draw(np.arange(4), np.random.default_rng(0)))
         moved = [name for name, value in base.named_buffers() if name in before and not value.equal(before[name])]
         assert bool(moved) is not is_frozen
         assert bool(learner.recipe.notices) is not is_frozen
@@ -178,7 +180,7 @@ def test_gradient_checkpointing_changes_no_gradient(data: Data) -> None:
         learner.net.train()
         with torch.autocast("cpu", enabled=False):
             learner.device = replace(learner.device, is_bf16=False)
-            learner.loss(np.arange(2), np.random.default_rng(0)).backward()
+            learner.loss(learner.draw(np.arange(2), np.random.default_rng(0))).backward()
         gradients.append([p.grad for p in learner.net.detector.base.parameters() if p.grad is not None])
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
 
@@ -213,3 +215,18 @@ def test_boxes_travel_as_rows_of_equal_shape() -> None:
     assert (
         len(boxes_in(rows_of(ImageBoxes(boxes=np.zeros((0, 4)), classes=np.zeros(0), scores=np.zeros(0)), (9, 9)))) == 0
     )
+
+
+@pytest.mark.parametrize("name", ["Lehr_Lite", pytest.param("Clarifai_InceptionV2", marks=pytest.mark.slow)])
+def test_a_detector_continues_one_that_began_with_random_weights(data: Data, tmp_path: Path, name: str) -> None:
+    params = {"batch_size": 2, "num_epochs": 1, "num_items_per_epoch": 2, "pretrained_weights": "none"}
+    recipe = recipe_of(data, name, **params)
+    *_, end = train(recipe, data)
+    folder = write_bundle(recipe, data, end.state(), None, tmp_path / "earlier").folder
+    template, form = find("visual-detector", name), form_of(name, **{"image_size": 64, **params, "lrate": 0.0})
+    later = template.recipe(form, replace(data.problem(choose_device("cpu", 2)), earlier=folder))
+    assert later.net.arguments["group_norm"] == recipe.net.arguments["group_norm"]
+    events = list(train(later, data))
+    assert any("Continuing from an earlier version with 2 concepts" in getattr(event, "text", "") for event in events)
+    weights = [state.tensors["net/detector.class_logits.weight"] for state in (end.state(), events[-1].state())]
+    assert torch.equal(*weights)

@@ -1,6 +1,6 @@
 """What a frozen base makes of a pack's pictures, computed once and kept beside the pack.
 
-A file of features is named by the base's weights, the preprocessing and the view; where another pack of the same
+A file of features is named by the base and its weights, the preprocessing and the view; where another pack of the same
 size has features of the same picture they are copied. Shapes: N pictures of the pack, D features, B batch.
 """
 
@@ -35,9 +35,9 @@ def cached_features(
 ) -> Generator[Preparing, None, torch.Tensor]:
     """float16 [N, D] on the CPU: what `base` (normalised [B, 3, S, S] -> [B, D]) makes of one view of each picture.
 
-    Computed in batches of 32 in the pack's order, or read. `weights_sha256` names the base.
+    Computed in batches of 32 in the pack's order, or read. `weights_sha256` names the base's weights.
     """
-    name = features_name(weights_sha256, preprocessing, view, device)
+    name = features_name(base, weights_sha256, preprocessing, view, device)
     path = pack.folder / name
     if not path.is_file():
         known = _borrowed(pack, name)
@@ -53,10 +53,15 @@ def cached_features(
     return torch.from_numpy(np.load(path, allow_pickle=False))
 
 
-def features_name(weights_sha256: str, preprocessing: Preprocessing, view: View, device: Device) -> str:
-    """The file's name: a hash of all that determines the numbers."""
+def features_name(
+    base: nn.Module, weights_sha256: str, preprocessing: Preprocessing, view: View, device: Device
+) -> str:
+    """The file's name: a hash of all that determines the numbers.
+
+    The same weights fill different networks: with another stem for small pictures, say. Written out, they differ.
+    """
     one_view = replace(preprocessing, views=(view,)).to_json()
-    facts = json.dumps([2, weights_sha256, one_view, device.is_bf16, device.is_cuda], sort_keys=True)
+    facts = json.dumps([3, str(base), weights_sha256, one_view, device.is_bf16, device.is_cuda], sort_keys=True)
     return f"features-{hashlib.sha256(facts.encode()).hexdigest()[:32]}.npy"
 
 

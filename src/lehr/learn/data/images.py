@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, lru_cache
+
 import numpy as np
 import torch
 
 from lehr.learn.data.crops import Crops, coordinates, sizes
 from lehr.learn.data.packs import Pack
+from lehr.learn.data.upload import uploaded
 from lehr.learn.device import Device
+from lehr.learn.memory_limit import available_bytes
 
 _RESIDENT_SHARE = 0.4
 """A pack moves to the accelerator when it takes at most this share of the free memory there."""
@@ -19,39 +26,54 @@ class Images:
     def __init__(self, pack: Pack, device: Device) -> None:
         self.pack, self.device = pack, device
         self.offsets_N = np.array([record.offset // 3 for record in pack.records], dtype=np.int64)
-        self.pixels_P3 = self._placed() if pack.is_raw else None
+
+    @cached_property
+    def pixels(self) -> torch.Tensor | None:
+        """uint8 [P, 3], all end to end, moved when first asked for; None where the pack holds JPEGs."""
+        return self._placed() if self.pack.is_raw else None
 
     def leave(self) -> bool:
         """Gives the accelerator's memory back; crops are cut here from now on. False where there is none to give."""
-        if self.pixels_P3 is None or not self.pixels_P3.is_cuda:
+        if self.pixels is None or not self.pixels.is_cuda:
             return False
-        self.pixels_P3 = torch.from_numpy(self.pack.bytes_).view(-1, 3)
+        self.pixels = torch.from_numpy(self.pack.bytes_).view(-1, 3)
         return True
 
     def crops(self, crops: Crops) -> torch.Tensor:
         """uint8 [B, 3, S, S] on the training device, channels last in memory."""
         heights_B, widths_B = sizes(self.pack, crops.rows_B)
         lines_BS, columns_BS = coordinates(crops, heights_B, widths_B)
-        if self.pixels_P3 is None:
+        if self.pixels is None:
             pixels_P3, starts_B = self._decoded(crops.rows_B)
         else:
-            pixels_P3, starts_B = self.pixels_P3, self.offsets_N[crops.rows_B]
+            pixels_P3, starts_B = self.pixels, self.offsets_N[crops.rows_B]
         first_BS = starts_B[:, None] + lines_BS * widths_B[:, None]
         place = pixels_P3.device
-        index_BSS = torch.from_numpy(first_BS).to(place)[:, :, None] + torch.from_numpy(columns_BS).to(place)[:, None]
+        index_BSS = uploaded(first_BS, place)[:, :, None] + uploaded(columns_BS, place)[:, None]
         batch_BSS3 = pixels_P3[index_BSS.reshape(-1)].view(*index_BSS.shape, 3)
-        return batch_BSS3.to(self.device.name, non_blocking=True).permute(0, 3, 1, 2)
+        if place != torch.device(self.device.name):
+            batch_BSS3 = uploaded(batch_BSS3.numpy(), self.device.name)
+        return batch_BSS3.permute(0, 3, 1, 2)
 
     def _placed(self) -> torch.Tensor:
         pixels_P3 = torch.from_numpy(self.pack.bytes_).view(-1, 3)
-        if self.device.is_cuda:
-            free, _ = torch.cuda.mem_get_info(self.device.name)
-            if pixels_P3.nbytes <= _RESIDENT_SHARE * free:
+        if self.device.is_cuda and pixels_P3.nbytes <= _RESIDENT_SHARE * available_bytes(self.device):
+            with torch.inference_mode(False):  # features and evaluations may be the first to ask
                 return pixels_P3.to(self.device.name)
         return pixels_P3
 
     def _decoded(self, rows_B: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """The pictures of one batch end to end, and where each begins (in pixels)."""
-        pictures = [self.pack.pixels(row).reshape(-1, 3) for row in rows_B]
+        pictures = read_together(lambda row: self.pack.pixels(row).reshape(-1, 3), rows_B)
         starts_B = np.cumsum([0] + [len(picture) for picture in pictures[:-1]])
         return torch.from_numpy(np.concatenate(pictures)), starts_B
+
+
+def read_together(read: Callable[[int], np.ndarray], rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+    """`read(row)` of each row, in their order, in several threads: decoding and resizing leave Python free."""
+    return list(_readers().map(read, rows))
+
+
+@lru_cache(maxsize=1)
+def _readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="lehr-read")

@@ -17,7 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lehr.errors import InvalidParams
 from lehr.learn.base_weights import BaseWeights
 from lehr.learn.data.dataset import Data
+from lehr.learn.data.images import read_together
 from lehr.learn.data.normalise import normalised
+from lehr.learn.data.upload import uploaded
 from lehr.learn.detection.boxes import mirror
 from lehr.learn.detection.framing import batch_frame, framed_size
 from lehr.learn.detection.objective import DetectionObjective, TrueBoxes
@@ -84,19 +86,24 @@ class DetectionLearner:
         self.net, self.recipe, self.data = net, recipe, data
         self.flip_probability = flip_probability
         self.device: Device = recipe.problem.device
-        self.frame = self._fixed_frame()
+        self.frame = self.largest_frame() if self.device.is_cuda else None
+        """Height and width of every batch's canvas; None: as small as its pictures allow. A GPU looks for the fastest
+        convolutions once per shape, so there it is fixed."""
         self.norms: list[_BatchNorm] = []
         """Of a random base, whose running statistics are to settle quickly: see norms.py."""
 
-    def loss(self, indices: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
-        """As Learner.loss. A lone picture is seen twice: live norms need two values of everything."""
-        settle_norms(self.norms)
+    def draw(self, indices: np.ndarray, generator: np.random.Generator) -> Batch:
+        """As Learner.draw. A lone picture is seen twice: live norms need two values of everything."""
         if self.norms and len(indices) == 1:
             indices = np.repeat(indices, 2)
         is_mirrored_B = generator.random(len(indices)) < self.flip_probability
-        batch = self.batch(self.data.train_indices[indices], is_mirrored_B)
+        return self.batch(self.data.train_indices[indices], is_mirrored_B)
+
+    def loss(self, drawn: Batch) -> torch.Tensor:
+        """As Learner.loss."""
+        settle_norms(self.norms)
         with self.device.autocast():
-            return self.net(batch)
+            return self.net(drawn)
 
     def judge(self) -> Mapping[str, float]:
         """As Learner.judge: the loss, and mean average precision at overlap 0.5 and over 0.50 to 0.95."""
@@ -136,9 +143,9 @@ class DetectionLearner:
     def batch(self, indices: np.ndarray, is_mirrored_B: Sequence[bool] | np.ndarray) -> Batch:
         """The given items (of all items, not only the training ones) as the network takes them."""
         size = self.recipe.preprocessing.image_size
-        pictures = [framed(self.data.pack.pixels(row), size) for row in self.data.rows_N[indices]]
+        pictures = read_together(lambda row: framed(self.data.pack.pixels(row), size), self.data.rows_N[indices])
         seen = [picture[:, ::-1] if flip else picture for picture, flip in zip(pictures, is_mirrored_B, strict=True)]
-        pixels_BHW3 = torch.from_numpy(canvas(seen, self.frame)).to(self.device.name, non_blocking=True)
+        pixels_BHW3 = uploaded(canvas(seen, self.frame), self.device.name)
         sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
         truth = [
             self._truth(index, shape, bool(flip))
@@ -157,10 +164,8 @@ class DetectionLearner:
             chosen = indices[start : start + _JUDGED_BATCH]
             yield self.batch(chosen, np.zeros(len(chosen), bool))
 
-    def _fixed_frame(self) -> tuple[int, int] | None:
-        """On an accelerator every batch has the same canvas: it looks for the fastest convolutions once per shape."""
-        if not self.device.is_cuda:
-            return None
+    def largest_frame(self) -> tuple[int, int]:
+        """Height and width of a canvas that holds each of the pictures."""
         size = self.recipe.preprocessing.image_size
         records = [self.data.pack.records[row] for row in self.data.rows_N]
         return batch_frame([framed_size(record.height, record.width, size) for record in records])

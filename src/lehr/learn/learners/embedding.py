@@ -6,6 +6,7 @@ Shapes: B batch, N items, S crop side, D embedding, F features, K concepts, V vi
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from lehr.learn.data.dataset import Data
 from lehr.learn.data.sampler import epoch_batches
 from lehr.learn.embedding_evaluating import classes, found, unseen_items
 from lehr.learn.events import Noted, Preparing
-from lehr.learn.learners.features import features_of
-from lehr.learn.learners.pixels import Begin, PixelLearner, Preparation
+from lehr.learn.learners.features import Features, features_of
+from lehr.learn.learners.pixels import Begin, Drawn, PixelLearner, Preparation
 from lehr.learn.losses.arcface import warm_up
 from lehr.learn.losses.single_label import single_label_loss
 from lehr.learn.nets.angular_embedder import AngularEmbedder
@@ -45,41 +46,43 @@ class EmbeddingLearner(PixelLearner):
 class AngularLearner(EmbeddingLearner):
     """An `AngularEmbedder`: softmax over angles, with a margin that grows over the first part of the training."""
 
+    margin: Margin | None = None
+
     def loss_of_crops(self, x_BCSS: Tensor, targets_BK: Tensor) -> Tensor:
         """Mean cross-entropy of the logits with the margin."""
-        share = margin_share(self.net, self.recipe)  # type: ignore[arg-type]
+        self.margin = self.margin or Margin.of(self.net, self.recipe)  # type: ignore[arg-type]
         with self.device.autocast():
-            logits_BK = self.net.logits(x_BCSS, targets_BK.argmax(1), share)  # type: ignore[operator]
+            logits_BK = self.net.logits(x_BCSS, targets_BK.argmax(1), self.margin.next_share())  # type: ignore[operator]
         return single_label_loss(logits_BK, targets_BK)
 
 
 class AngularFeatureLearner:
     """What follows the base of an `AngularEmbedder`, on features that were computed once."""
 
-    def __init__(self, net: AngularEmbedder, features_VNF: Tensor, recipe: Recipe, data: Data) -> None:
-        self.recipe, self.data = recipe, data
-        place = recipe.problem.device.name
-        self.features_VNF = features_VNF.to(place)
-        self.targets_NK = torch.from_numpy(data.targets_NK).to(place)
+    margin: Margin | None = None
+
+    def __init__(self, net: AngularEmbedder, features: Features, recipe: Recipe, data: Data) -> None:
+        self.features, self.recipe, self.data = features, recipe, data
         self.base, self.net = net.base, net
         net.base = nn.Identity()  # type: ignore[assignment]
 
-    def loss(self, indices: np.ndarray, generator: np.random.Generator) -> Tensor:
-        """As Learner.loss."""
+    def draw(self, indices: np.ndarray, generator: np.random.Generator) -> Drawn:
+        """Features of training items, float16 [B, F], and their targets; a lone item twice, for the norm's sake."""
         chosen_B = self.data.train_indices[np.repeat(indices, 2) if len(indices) == 1 else indices]
-        flip_probability = 0.5 if len(self.features_VNF) > 1 else 0.0
-        views_B = (generator.random(len(chosen_B)) < flip_probability).astype(np.int64)
-        features_BF = self.features_VNF[torch.from_numpy(views_B), torch.from_numpy(self.data.rows_N[chosen_B])].float()
-        targets_BK = self.targets_NK[torch.from_numpy(chosen_B)]
-        logits_BK = self.net.logits(features_BF, targets_BK.argmax(1), margin_share(self.net, self.recipe))
+        return self.features.draw(chosen_B, generator)
+
+    def loss(self, drawn: Drawn) -> Tensor:
+        """As Learner.loss."""
+        features_BF, targets_BK = drawn
+        self.margin = self.margin or Margin.of(self.net, self.recipe)
+        logits_BK = self.net.logits(features_BF.float(), targets_BK.argmax(1), self.margin.next_share())
         return single_label_loss(logits_BK, targets_BK)
 
     def judge(self) -> Mapping[str, float]:
         """As EmbeddingLearner.judge."""
         self.net.eval()
         with torch.inference_mode():
-            rows_N = torch.from_numpy(self.data.rows_N[self.data.held_indices])
-            return judged(self.data, self.net(self.features_VNF[0, rows_N].float()))
+            return judged(self.data, self.net(self.features.of_items(self.data.held_indices).float()))
 
     def whole(self) -> nn.Module:
         """As Learner.whole: with the base again."""
@@ -91,8 +94,8 @@ class AngularFeatureLearner:
         self.net.load_state_dict(with_rows_of(tensors, self.net.state_dict(), rows))
 
 
-def angular_feature_learning(weights: BaseWeights) -> BeginLearning:
-    """The `begin` of a recipe that learns by angles on a base that keeps the given weights."""
+def angular_feature_learning(weights: BaseWeights, flip_probability: float) -> BeginLearning:
+    """The `begin` of a recipe that learns by angles on a base that keeps the given weights; mirrored: so many."""
 
     def begin(recipe: Recipe, data: Data, is_fresh: bool) -> Generator[Preparing | Noted, None, AngularFeatureLearner]:
         torch.manual_seed(recipe.seed)
@@ -100,8 +103,8 @@ def angular_feature_learning(weights: BaseWeights) -> BeginLearning:
         assert isinstance(net, AngularEmbedder), f"{recipe.net.name} does not learn by angles"
         weights.fill(net.base)
         net = recipe.problem.device.place(net)
-        features_VNF = yield from features_of(net.base, weights.sha256, recipe, data)
-        return AngularFeatureLearner(net, features_VNF, recipe, data)
+        features = yield from features_of(net.base, weights, recipe, data, flip_probability)
+        return AngularFeatureLearner(net, features, recipe, data)
 
     return begin
 
@@ -116,10 +119,24 @@ def filled(weights: BaseWeights) -> Begin:
     return begin
 
 
-def margin_share(net: AngularEmbedder, recipe: Recipe) -> float:
-    """How much of the margin counts at this step: the last norm has counted the steps, and a checkpoint keeps it."""
-    num_steps = len(epoch_batches(recipe.items_per_epoch, recipe.batch_size)) * recipe.num_epochs
-    return warm_up(int(net.norm.num_batches_tracked or 0), num_steps)
+@dataclass(kw_only=True)
+class Margin:
+    """How much of the angular margin counts: it grows with the steps."""
+
+    step: int
+    num_steps: int
+
+    @classmethod
+    def of(cls, net: AngularEmbedder, recipe: Recipe) -> Margin:
+        """Where the network is: its last norm has counted the steps, and a checkpoint keeps that. Asked once, for a GPU
+        answers when it has done all that it was given."""
+        num_steps = len(epoch_batches(recipe.items_per_epoch, recipe.batch_size)) * recipe.num_epochs
+        return cls(step=int(net.norm.num_batches_tracked or 0), num_steps=num_steps)
+
+    def next_share(self) -> float:
+        """Of this step, 0 to 1; the next call is of the next."""
+        self.step += 1
+        return warm_up(self.step - 1, self.num_steps)
 
 
 def judged(data: Data, embeddings_ND: Tensor) -> dict[str, float]:

@@ -15,9 +15,10 @@ from lehr.learn.base_weights import BaseWeights
 from lehr.learn.continuation import merged_rows
 from lehr.learn.data.dataset import Data
 from lehr.learn.data.features import cached_features
-from lehr.learn.device import exact_products
+from lehr.learn.data.upload import uploaded
+from lehr.learn.device import Device, exact_products
 from lehr.learn.events import Noted, Preparing
-from lehr.learn.learners.pixels import Begin, PixelLearner, Preparation
+from lehr.learn.learners.pixels import Begin, Drawn, PixelLearner, Preparation
 from lehr.learn.losses.by_activation import Loss, activated, loss_of
 from lehr.learn.losses.multi_label import prior_logits
 from lehr.learn.metrics.classification import quick_metrics
@@ -32,34 +33,53 @@ _SOLVER_TOLERANCE = 1e-5
 """Of the loss: a step that gains less is the last."""
 
 
+class Features:
+    """What a base made of every picture of the pack, on the training device."""
+
+    def __init__(self, features_VND: torch.Tensor, flip_probability: float, data: Data, device: Device) -> None:
+        self.features_VND, self.flip_probability, self.data = features_VND.to(device.name), flip_probability, data
+
+    def draw(self, chosen_B: np.ndarray, generator: np.random.Generator) -> Drawn:
+        """Features float16 [B, D] of the given items, of their mirror images with `flip_probability`; their targets."""
+        views_B = (generator.random(len(chosen_B)) < self.flip_probability).astype(np.int64)
+        place = self.features_VND.device
+        features_BD = self.features_VND[uploaded(views_B, place), uploaded(self.data.rows_N[chosen_B], place)]
+        return features_BD, self.targets(chosen_B)
+
+    def of_items(self, indices: np.ndarray) -> torch.Tensor:
+        """float16 [n, D] of the given items as they are."""
+        return self.features_VND[0, uploaded(self.data.rows_N[indices], self.features_VND.device)]
+
+    def targets(self, indices: np.ndarray) -> torch.Tensor:
+        """float32 [n, K] of the given items."""
+        return uploaded(self.data.targets_NK[indices], self.features_VND.device)
+
+
 class FeatureLearner:
     """The head alone, on features that were computed once: original and, where mirroring is on, mirror."""
 
-    def __init__(self, base_and_head: nn.Module, features_VND: torch.Tensor, recipe: Recipe, data: Data) -> None:
-        self.base_and_head, self.recipe, self.data = base_and_head, recipe, data
+    def __init__(self, base_and_head: nn.Module, features: Features, recipe: Recipe, data: Data) -> None:
+        self.base_and_head, self.features, self.recipe, self.data = base_and_head, features, recipe, data
         place = recipe.problem.device.name
-        self.features_VND = features_VND.to(place)
-        self.targets_NK = torch.from_numpy(data.targets_NK).to(place)
-        self.net = StandardisedHead(self._of_items(data.train_indices), len(recipe.problem.concepts)).to(place)
+        self.net = StandardisedHead(features.of_items(data.train_indices), len(recipe.problem.concepts)).to(place)
         self.loss_of_logits: Loss = loss_of(recipe.activation)
 
-    def loss(self, indices: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
+    def draw(self, indices: np.ndarray, generator: np.random.Generator) -> Drawn:
+        """Features of training items, float16 [B, D], and their targets, float32 [B, K]."""
+        return self.features.draw(self.data.train_indices[indices], generator)
+
+    def loss(self, drawn: Drawn) -> torch.Tensor:
         """As Learner.loss."""
-        chosen_B = self.data.train_indices[indices]
-        rows_B = torch.from_numpy(self.data.rows_N[chosen_B])
-        flip_probability = 0.5 if len(self.features_VND) > 1 else 0.0
-        views_B = torch.from_numpy((generator.random(len(indices)) < flip_probability).astype(np.int64))
-        place = self.targets_NK.device
-        features_BD = self.features_VND[views_B.to(place), rows_B.to(place)]
-        return self.loss_of_logits(self.net(features_BD), self.targets_NK[torch.from_numpy(chosen_B).to(place)])
+        features_BD, targets_BK = drawn
+        return self.loss_of_logits(self.net(features_BD), targets_BK)
 
     def judge(self) -> Mapping[str, float]:
         """As Learner.judge; the original view only."""
         self.net.eval()
         held_N = self.data.held_indices
         with torch.inference_mode():
-            logits_NK = self.net(self._of_items(held_N))
-            loss = float(self.loss_of_logits(logits_NK, self.targets_NK[torch.from_numpy(held_N)]))
+            logits_NK = self.net(self.features.of_items(held_N))
+            loss = float(self.loss_of_logits(logits_NK, self.features.targets(held_N)))
             probabilities_NK = activated(self.recipe.activation, logits_NK)
         return {"loss": loss, **quick_metrics(probabilities_NK.cpu().numpy(), self.data.targets_NK[held_N])}
 
@@ -88,8 +108,8 @@ class FeatureLearner:
         `penalty` is that of the squared weights on standardised features.
         """
         with torch.no_grad():
-            features_ND = self.net.standardised(self._of_items(self.data.train_indices))
-        targets_NK = self.targets_NK[torch.from_numpy(self.data.train_indices)]
+            features_ND = self.net.standardised(self.features.of_items(self.data.train_indices))
+        targets_NK = self.features.targets(self.data.train_indices)
         weight = self.net.linear.weight
         solver = torch.optim.LBFGS(
             self.net.parameters(),
@@ -108,18 +128,14 @@ class FeatureLearner:
         with exact_products():
             solver.step(objective)
 
-    def _of_items(self, indices: np.ndarray) -> torch.Tensor:
-        """[n, D] of the original view of the given items."""
-        return self.features_VND[0, torch.from_numpy(self.data.rows_N[indices])]
 
-
-def feature_learning(weights: BaseWeights) -> BeginLearning:
-    """The `begin` of a recipe whose base keeps the given weights."""
+def feature_learning(weights: BaseWeights, flip_probability: float) -> BeginLearning:
+    """The `begin` of a recipe whose base keeps the given weights, and whose pictures are mirrored so often."""
 
     def begin(recipe: Recipe, data: Data, is_fresh: bool) -> Generator[Preparing | Noted, None, FeatureLearner]:
         net = build(recipe.net.name, recipe.net.arguments)
         weights.fill(net.base)  # type: ignore[arg-type]
-        learner = yield from learner_on(net, weights.sha256, recipe, data)
+        learner = yield from learner_on(net, weights, recipe, data, flip_probability=flip_probability)
         if is_fresh:
             learner.begin_at_priors()
         return learner
@@ -132,7 +148,7 @@ def probed(weights: BaseWeights) -> Begin:
 
     def begin(net: nn.Module, learner: PixelLearner) -> Preparation:
         weights.fill(net.base)  # type: ignore[arg-type]
-        probe = yield from learner_on(net, weights.sha256, learner.recipe, learner.data)
+        probe = yield from learner_on(net, weights, learner.recipe, learner.data)
         probe.begin_at_priors()
         probe.solve()
         probe.whole()
@@ -146,26 +162,19 @@ def probed(weights: BaseWeights) -> Begin:
 
 
 def learner_on(
-    net: nn.Module, weights_sha256: str, recipe: Recipe, data: Data
+    net: nn.Module, weights: BaseWeights, recipe: Recipe, data: Data, *, flip_probability: float = 0.0
 ) -> Generator[Preparing | Noted, None, FeatureLearner]:
-    """Features of `net.base`, from the cache or computed, and a fresh head on them."""
+    """Features of `net.base`, which has the given weights, from the cache or computed, and a fresh head on them."""
     net = recipe.problem.device.place(net)
-    features_VND = yield from features_of(net.base, weights_sha256, recipe, data)  # type: ignore[arg-type]
-    return FeatureLearner(net, features_VND, recipe, data)
+    features = yield from features_of(net.base, weights, recipe, data, flip_probability)  # type: ignore[arg-type]
+    return FeatureLearner(net, features, recipe, data)
 
 
 def features_of(
-    base: nn.Module, weights_sha256: str, recipe: Recipe, data: Data
-) -> Generator[Preparing | Noted, None, torch.Tensor]:
-    """float16 [V, N, D]: of every picture of the pack as it is and, where mirroring is on, of its mirror image."""
-    is_mirrored = any(view.is_mirrored for view in recipe.preprocessing.views)
-    features = []
-    for view in with_mirrors(CENTER) if is_mirrored else CENTER:
-        features.append(
-            (
-                yield from cached_features(
-                    base, weights_sha256, data.pack, recipe.preprocessing, view, recipe.problem.device
-                )
-            )
-        )
-    return torch.stack(features)
+    base: nn.Module, weights: BaseWeights, recipe: Recipe, data: Data, flip_probability: float
+) -> Generator[Preparing | Noted, None, Features]:
+    """Of every picture of the pack as it is and, where some are to be mirrored, of its mirror image."""
+    device, views = recipe.problem.device, []
+    for view in with_mirrors(CENTER) if flip_probability > 0 else CENTER:
+        views.append((yield from cached_features(base, weights.sha256, data.pack, recipe.preprocessing, view, device)))
+    return Features(torch.stack(views), flip_probability, data, device)

@@ -15,6 +15,7 @@ from lehr.learn.data.crops import Augmentation, View
 from lehr.learn.data.dataset import Data
 from lehr.learn.data.images import Images
 from lehr.learn.data.normalise import normalised
+from lehr.learn.data.upload import uploaded
 from lehr.learn.device import Device
 from lehr.learn.events import Noted, Preparing
 from lehr.learn.learners.norms import begin_settling, hold_norms, measure_afresh, settle_norms
@@ -28,6 +29,8 @@ Preparation = Generator[Preparing | Noted, None, None]
 Begin = Callable[[nn.Module, "PixelLearner"], Preparation]
 """(fresh network, its learner) -> gives it good first weights: pretrained, whitened, probed, …"""
 
+Drawn = tuple[torch.Tensor, torch.Tensor]
+"""Normalised crops, float [B, 3, S, S], and their targets, float32 [B, K]."""
 Norms = Literal["by batch", "frozen", "live", "settling"]
 
 _TOO_SMALL_FOR_NORMS = 8
@@ -43,14 +46,13 @@ class PixelLearner:
         self.augmentation, self.loss_of_logits = augmentation, loss
         self.device: Device = recipe.problem.device
         self.images = Images(data.pack, self.device)
-        self.targets_NK = torch.from_numpy(data.targets_NK).to(self.device.name)
         self.norms: list[_BatchNorm] = []
         """Whose running statistics are to settle quickly: see `settle_norms`."""
 
-    def loss(self, indices: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
+    def loss(self, drawn: Drawn) -> torch.Tensor:
         """As Learner.loss."""
         settle_norms(self.norms)
-        return self.loss_of_crops(*self.drawn(indices, generator))
+        return self.loss_of_crops(*drawn)
 
     def loss_of_crops(self, x_BCSS: torch.Tensor, targets_BK: torch.Tensor) -> torch.Tensor:
         """Mean loss of normalised crops."""
@@ -58,7 +60,7 @@ class PixelLearner:
             logits_BK = self.net(x_BCSS)
         return self.loss_of_logits(logits_BK, targets_BK)
 
-    def drawn(self, indices: np.ndarray, generator: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, indices: np.ndarray, generator: np.random.Generator) -> Drawn:
         """Random crops of training items, normalised float [B, 3, S, S], and their targets, float32 [B, K].
 
         A lone picture is drawn twice: live norms need two values of everything.
@@ -66,14 +68,14 @@ class PixelLearner:
         chosen_B = self.data.train_indices[np.repeat(indices, 2) if len(indices) == 1 else indices]
         crops = self.augmentation.draw(self.data.pack, self.data.rows_N[chosen_B], generator)
         x_BCSS = normalised(self.images.crops(crops), self.recipe.preprocessing)
-        return x_BCSS, self.targets_NK[torch.from_numpy(chosen_B).to(self.device.name)]
+        return x_BCSS, uploaded(self.data.targets_NK[chosen_B], self.device.name)
 
     def judge(self) -> Mapping[str, float]:
         """As Learner.judge; one centred look at each held-out picture."""
         self.settle()
         held_N = self.data.held_indices
         logits_NK = self.logits(self.net, held_N, View())
-        targets_NK = self.targets_NK[torch.from_numpy(held_N).to(self.device.name)]
+        targets_NK = uploaded(self.data.targets_NK[held_N], self.device.name)
         loss = float(self.loss_of_logits(logits_NK, targets_NK))
         probabilities_NK = activated(self.recipe.activation, logits_NK)
         return {"loss": loss, **quick_metrics(probabilities_NK.cpu().numpy(), self.data.targets_NK[held_N])}

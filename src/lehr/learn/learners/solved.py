@@ -31,8 +31,7 @@ def solving(embedder: BaseWeights) -> BeginLearning:
     def begin(recipe: Recipe, data: Data, is_fresh: bool) -> Generator[Preparing | Noted, None, FeatureLearner]:
         net = build(recipe.net.name, recipe.net.arguments)
         embedder.fill(_filled_part(net, embedder))
-        # not the features of the same weights' backbone, which other templates cache under the hash alone
-        learner = yield from learner_on(net, f"embedding {embedder.sha256}", recipe, data)
+        learner = yield from learner_on(net, embedder, recipe, data)
         if is_fresh:
             learner.begin_at_priors()
             yield from solve_best(learner)
