@@ -43,10 +43,11 @@ class Anchors:
         return [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
 
     def levels(self, height: int, width: int, device: torch.device | str = "cpu") -> list[Tensor]:
-        """Per level float32 [rows * columns * A, 4] x1 y1 x2 y2: by row, then column, then ratio, then scale."""
-        import torch
+        """Per level float32 [rows * columns * A, 4] x1 y1 x2 y2: by row, then column, then ratio, then scale.
 
-        return [torch.tensor(level, device=device) for level in self.arrays(height, width)]
+        The same tensors each time, not to be changed: a GPU would wait for new ones.
+        """
+        return list(_tensors(self, height, width, str(device)))
 
     def arrays(self, height: int, width: int) -> tuple[np.ndarray, ...]:
         """The same as numpy arrays, read-only."""
@@ -79,3 +80,11 @@ def _arrays(anchors: Anchors, height: int, width: int) -> tuple[np.ndarray, ...]
     for level in levels:
         level.flags.writeable = False
     return levels
+
+
+@lru_cache(maxsize=32)
+def _tensors(anchors: Anchors, height: int, width: int, device: str) -> tuple[Tensor, ...]:
+    import torch
+
+    with torch.inference_mode(False):  # they may be made while judging, and used while learning
+        return tuple(torch.tensor(level, device=device) for level in _arrays(anchors, height, width))
