@@ -16,7 +16,8 @@ def uploaded(array: np.ndarray, place: torch.device | str) -> torch.Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if torch.device(place).type != "cuda":
         return tensor
-    return tensor.pin_memory().to(place, non_blocking=True)
+    with torch.cuda.device(place):  # memory is pinned by the current GPU, which each thread has of its own
+        return tensor.pin_memory().to(place, non_blocking=True)
 
 
 @lru_cache(maxsize=64)
