@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from lehr.errors import InvalidRequest
 from lehr.learn import predictor
 from lehr.learn.device import Device, choose_device, exact_products, freest, has_kernels
 from lehr.learn.nets.efficientnet_lite import efficientnet_lite0
@@ -26,6 +27,7 @@ Capability = tuple[int, int]
 def with_gpus(monkeypatch: pytest.MonkeyPatch, *capabilities: Capability, told: str = "", code: str = "sm_80") -> None:
     """A machine with GPUs of these capabilities, called a, b, c, …, and a torch with code for one kind."""
     warn_once.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda name: capabilities[int(str(name)[-1])])
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"Card {number}")
@@ -69,6 +71,16 @@ def test_a_gpu_that_torch_has_no_code_for_is_left_alone_and_told_once(
     assert (choose_device().name, choose_device().is_bf16) == ("cuda:0", True)
     with_gpus(monkeypatch)
     assert choose_device().name == "cpu"
+
+
+def test_a_driver_that_lists_gpus_and_is_too_old_for_this_torch_counts_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_gpus(monkeypatch, (8, 0))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device().name == "cpu"
+    with pytest.raises(InvalidRequest, match="no device 'cuda:0' here; there are: cpu, no CUDA device"):
+        choose_device("cuda:0")
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def test_a_driver_that_torch_cannot_use_leaves_models_to_openvino_and_is_told_on
 ) -> None:
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(predictors, "_has_cuda", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for _ in range(2):
         found = Predictor.load(model)
         assert found.form.startswith("openvino")

@@ -143,9 +143,14 @@ def lacking_kernels(number: int) -> str:
     )
 
 
+def _num_gpus() -> int:
+    """Those that CUDA can be used on: torch counts what the driver lists, even where it is too old for this torch."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _freest_gpu() -> int | None:
     """The number of the GPU to compute on, None without any; the first where nobody says how full they are."""
-    lacking = [lacking_kernels(number) for number in range(torch.cuda.device_count())]
+    lacking = [lacking_kernels(number) for number in range(_num_gpus())]
     for reason in filter(None, lacking):
         warn_once(f"A GPU is not used: {reason}.")
     usable = [number for number, reason in enumerate(lacking) if not reason]
@@ -188,7 +193,7 @@ def cpu_has_bf16() -> bool:
 
 
 def _check_cuda(name: str) -> None:
-    count = torch.cuda.device_count()
+    count = _num_gpus()
     number = name.removeprefix("cuda:")
     if not number.isdigit() or int(number) >= count:
         available = ", ".join(f"cuda:{i}" for i in range(count)) or "no CUDA device"
