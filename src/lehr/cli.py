@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lehr.errors import InvalidRequest, LehrError
-from lehr.settings import share_cores
+from lehr.settings import let_memory_grow, share_cores
 
 if TYPE_CHECKING:
     from lehr.hyperparameters import Knob
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status. A refusal is one sentence on stderr, never a traceback."""
     options = _parser().parse_args(arguments)
     share_cores()
+    let_memory_grow()
     try:
         return int(options.run(options) or 0)
     except LehrError as error:

@@ -325,6 +325,7 @@ def _training(settings: Settings, store: Store, decoders: DecoderPool) -> Traini
 def probe(settings: Settings, asked: str) -> str:
     """`lehr probe`: measures what an order (JSON) asks for; answers in JSON with the pace, or with why not."""
     from lehr.learn.device import choose_device
+    from lehr.learn.gpu_turns import measuring_on
     from lehr.learn.precision import Precision
     from lehr.learn.probe import Bench, measure
 
@@ -332,18 +333,20 @@ def probe(settings: Settings, asked: str) -> str:
     template = templates.find(order.model_type, order.template)
     form = parse(template.form, order.params).form
     base, earlier = (Path(folder) if folder else None for folder in (order.base, order.earlier))
-    precision = Precision(choice=settings.precision, folder=settings.home / "cache" / "precision")
+    cache, device = settings.home / "cache", choose_device()
+    precision = Precision(choice=settings.precision, folder=cache / "precision")
 
     bench = Bench(
         order=template.data_order(form, order.concepts, base=base),
         make_recipe=lambda data: precision.foreseen(
-            template.recipe(form, replace(data.problem(choose_device(), settings.weights), base=base, earlier=earlier))
+            template.recipe(form, replace(data.problem(device, settings.weights), base=base, earlier=earlier))
         ),
         num_items=order.num_items,
         seconds=order.seconds,
     )
     try:
-        pace = measure(bench)
+        with measuring_on(device, cache / "gpus"):
+            pace = measure(bench)
     except LehrError as error:
         refused = {"code": error.code, "http_status": error.http_status, "details": error.details}
         return json.dumps({"refused": refused})

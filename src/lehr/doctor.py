@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from lehr.errors import LehrError
 from lehr.settings import Settings
 
 ENOUGH_BYTES = 2 * 1024**3
+TRIAL_SECONDS = 180.0
+NVIDIA = Path("/dev/nvidiactl")
+"""There where a driver is loaded."""
+TORCH_SITE = "https://pytorch.org/get-started/locally"
+MEND = f"update the driver, see that this user may open /dev/nvidia*, or install an older torch, see {TORCH_SITE}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +73,70 @@ def _torch(_: Settings) -> Iterator[Finding]:
         yield Finding(what="torch", is_good=False, sentence=sentence)
         return
     yield Finding(what="torch", is_good=True, sentence=versions)
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no CUDA device: trainings run on the CPU"
-    yield Finding(what="device", is_good=True, sentence=device)
+
+
+def _gpus(_: Settings) -> Iterator[Finding]:
+    """What torch can really do with each GPU, tried in another process: one that is out of order may end it."""
+    import torch
+
+    if not torch.cuda.is_available():
+        yield _without_gpu()
+        return
+    trial = [sys.executable, "-P", "-m", "lehr.learn.gpu_trial"]
+    try:
+        ran = subprocess.run(trial, capture_output=True, text=True, timeout=TRIAL_SECONDS, check=False)  # noqa: S603
+        told, ending = ran.stdout, f"with exit code {ran.returncode}: {_last_line(ran.stderr)}"
+    except subprocess.TimeoutExpired as late:
+        told = late.stdout.decode() if isinstance(late.stdout, bytes) else ""
+        ending = f"not within {TRIAL_SECONDS:.0f} s"
+    gpus = [json.loads(line) for line in told.splitlines()]
+    yield from map(_of_gpu, gpus)
+    for number in range(len(gpus), torch.cuda.device_count()):
+        mend = "look at it with nvidia-smi, or hide it from Lehr with CUDA_VISIBLE_DEVICES"
+        yield Finding(what="gpu", is_good=False, sentence=f"cuda:{number}: trying it out ended {ending}: {mend}")
+
+
+def _of_gpu(trial: dict[str, Any]) -> Finding:
+    """A GPU's line, as learn/gpu_trial.py told of it."""
+    free, total = (f"{trial[name] / 1024**3:.1f} GiB" for name in ("free_bytes", "total_bytes"))
+    shown = f"cuda:{trial['number']} {trial['name']}, compute capability {trial['capability']}"
+    if trial["why"]:
+        return Finding(what="gpu", is_good=False, sentence=f"{shown}, {total}: not usable: {trial['why']}")
+    sentence = f"{shown}, {free} of {total} free; a convolution and torchvision's NMS run"
+    return Finding(what="gpu", is_good=True, sentence=sentence)
+
+
+def _without_gpu() -> Finding:
+    """Whether there should be a GPU, and what keeps torch from it."""
+    import torch
+
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not NVIDIA.exists():
+        return Finding(what="gpu", is_good=True, sentence="no CUDA device: trainings run on the CPU")
+    if seen is not None and seen.strip() in ("", "-1"):
+        sentence = f"hidden by CUDA_VISIBLE_DEVICES={seen!r}: trainings run on the CPU"
+        return Finding(what="gpu", is_good=True, sentence=sentence)
+    if torch.version.cuda is None:
+        why = f"torch {torch.__version__} was built without CUDA: install one with, see {TORCH_SITE}"
+    else:
+        why = f"torch {torch.__version__} needs a driver for CUDA {torch.version.cuda} ({_refusal_of_cuda()}): {MEND}"
+    sentence = f"an NVIDIA driver is here ({NVIDIA}), but trainings run on the CPU, since {why}"
+    return Finding(what="gpu", is_good=False, sentence=sentence)
+
+
+def _refusal_of_cuda() -> str:
+    """Torch's own words."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as error:
+        return _last_line(str(error).split(". ")[0])
+    return "it begins now, and did not a moment ago"
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def _home(settings: Settings) -> Iterator[Finding]:
@@ -103,4 +175,4 @@ def _port(settings: Settings) -> Iterator[Finding]:
     yield Finding(what="port", is_good=not taken, sentence=sentence)
 
 
-CHECKS = (_python, _torch, _home, _store, _weights, _port)
+CHECKS = (_python, _torch, _gpus, _home, _store, _weights, _port)

@@ -103,6 +103,21 @@ def share_cores() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def let_memory_grow() -> None:
+    """Has torch grow what it holds of a GPU's memory, here and in processes started from here; call it before torch is
+    imported. An operator's own setting of torch's allocator stays as it is.
+
+    By default torch takes pieces that it cannot join: where pictures or batches differ in size, much of what it holds
+    is of no use to it, and a training runs out of memory that is there.
+    """
+    if not any(name in os.environ for name in _ALLOCATOR):
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
+
+
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""Torch reads all of them: what an operator set in one is not to be mixed with ours in another."""
+
+
 def _parsed(name: str, text: str, parse: object) -> object:
     try:
         return parse(text)  # type: ignore[operator]

@@ -78,7 +78,7 @@ def test_a_model_folder_says_what_it_is(model: Path, data: Data) -> None:
 def test_every_form_gives_the_same_answers(model: Path, data: Data) -> None:
     served, slow = Predictor.load(model, "cpu"), Predictor.load(_as_torch(model), "cpu")
     assert served.form.startswith("openvino")
-    assert slow.form == "torch cpu"
+    assert slow.form == "torch cpu f32"
     pictures = held_out_pixels(data)
     rows = [row.probabilities for row in read_evaluation(model).rows]  # type: ignore[union-attr]
     np.testing.assert_allclose(np.stack(served.predict(pictures)), np.stack(slow.predict(pictures)), atol=0.05)
@@ -129,7 +129,7 @@ def test_an_openvino_form_that_computes_something_else_is_refused(
     assert bundle.serving["form"] == "torch"
     assert "differ too much" in bundle.serving["why"]
     assert not (tmp_path / "wrong" / "openvino.xml").exists()
-    assert Predictor.load(tmp_path / "wrong", "cpu").form == "torch cpu"
+    assert Predictor.load(tmp_path / "wrong", "cpu").form == "torch cpu f32"
 
 
 def test_a_model_folder_appears_whole_or_not_at_all(

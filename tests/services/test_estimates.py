@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from films import BLUE, RED, colours
 
+from lehr.compose import probe
 from lehr.errors import Busy, InvalidParams, LehrError, NotFound, NoTrainingData, TrainingStopped
+from lehr.learn import device, gpu_turns
+from lehr.learn.device import Device
 from lehr.learn.pace import Pace
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import service_pb2
@@ -19,6 +22,7 @@ from lehr.services.bundles import Bundles
 from lehr.services.estimates import Estimates
 from lehr.services.probes import ProbeOrder, Probes
 from lehr.serving.decoders import DecoderPool
+from lehr.settings import Settings
 from lehr.store import annotations, inputs, models
 from lehr.store.inputs import NewInput
 
@@ -169,6 +173,17 @@ def test_a_refusal_or_a_death_of_the_child_reaches_the_caller_as_a_sentence(tmp_
     fails = Probes(command=["sh", "-c", "echo it broke >&2; exit 3"], folder=tmp_path / "probes")
     with pytest.raises(LehrError, match=r"\(exit code 3\): it broke"):
         fails.pace(ORDER)
+
+
+def test_a_probe_is_refused_while_a_training_computes_on_the_gpu(tmp_path, monkeypatch):
+    gpu, folder = Device(name="cuda:0", is_bf16=True, threads=2), tmp_path / "home" / "cache" / "gpus"
+    monkeypatch.setattr(device, "choose_device", lambda: gpu)
+    monkeypatch.setattr(gpu_turns, "_identity", lambda device: "the only one")
+    with gpu_turns.training_on(gpu, folder):
+        answer = json.loads(probe(Settings(home=tmp_path / "home"), ORDER.to_json()))
+    with pytest.raises(LehrError, match="A training computes on cuda:0") as refused:
+        answering(tmp_path, answer).pace(ORDER)
+    assert refused.value.code == Busy.code, "clients ask again on this code"
 
 
 def test_callers_who_ask_at_once_share_one_measurement(tmp_path):

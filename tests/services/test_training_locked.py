@@ -1,4 +1,5 @@
-"""A training goes on while another process keeps the database locked, and tells everything afterwards."""
+"""A training goes on while another process keeps the database locked, and tells everything afterwards; one whose memory
+runs out ends at once."""
 
 import io
 import json
@@ -12,9 +13,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from torch import OutOfMemoryError
 
+from lehr.errors import TrainingStopped
 from lehr.jobs.queue import Queue, State
 from lehr.jobs.runs import perform
+from lehr.learn.learners.pixels import PixelLearner
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import service_pb2, status_code_pb2
 from lehr.protocol.structs import to_struct
@@ -103,3 +107,24 @@ def test_a_training_goes_on_while_the_database_is_locked_and_loses_no_point_of_i
     assert [point["epoch"] for point in points if point["kind"] == "epoch"] == list(range(1, NUM_EPOCHS + 1))
     assert sum(line.startswith("epoch ") for line in lines) == NUM_EPOCHS
     own.close()
+
+
+def test_a_training_whose_memory_runs_out_is_given_up_at_once_and_says_what_to_do(
+    db, blobs, vref, queue, tmp_path, monkeypatch
+):
+    def lose_memory(*_) -> None:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has …")
+
+    bundles = Bundles(db=db, blobs=blobs, cache=tmp_path / "cache")
+    monkeypatch.setattr(PixelLearner, "loss", lose_memory)
+    with DecoderPool(1) as decoders:
+        trainer = Training(
+            db=db, blobs=blobs, queue=queue, bundles=bundles, decoders=decoders, packs=tmp_path / "packs"
+        )
+        perform(queue, queue.claim("w", kinds=[training.KIND]), trainer.run, {training.KIND: trainer.failed})
+    with db.read() as tx:
+        [view] = queue.of_subject(tx, str(vref))
+        status = versions.get(tx, vref).status
+    assert (view.state, view.job.attempt, status.code) == (State.FAILED, 1, TrainingStopped.code)
+    assert status.details.startswith("The memory ran out at batch_size 16 and image_size 32: 2.50 GiB more were asked")
+    assert "Set batch_size below 16" in status.details

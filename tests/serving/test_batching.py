@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,8 @@ import pytest
 
 from lehr.errors import Busy, LehrError
 from lehr.serving.batching import Batcher, _Request, take
-from lehr.serving.loaded_models import LoadedModel
+from lehr.serving.loaded_models import LoadedModel, LoadedModels
+from lehr.serving.predictor_process import Server
 
 
 class Gated:
@@ -145,3 +147,79 @@ def test_what_many_ask_of_several_lanes_is_answered_once_each(model):
         answers = [threads.submit(batcher.predict, wide, pictures(*values), soon()) for values in asked]
         assert [answer.result().ravel().tolist() for answer in answers] == asked
     assert batcher.num_images == 1200
+
+
+class Keeping:
+    """Predicts as many pictures at once as fit beside what earlier calls left behind, as on a GPU."""
+
+    def __init__(self, room):
+        self.room, self.kept, self.given_back = room, [], []
+
+    def predict(self, images):
+        activations = np.zeros((len(images), 10))
+        self.kept.append(weakref.ref(activations))
+        if sum(len(kept()) for kept in self.kept if kept() is not None) > self.room:
+            raise RuntimeError("out of memory")
+        return [image[0, 0, :1].astype(np.float32) for image in images]
+
+    def loaded(self):
+        return LoadedModel(predictor=self, num_bytes=1, chunk_size=8, give_back=lambda: self.given_back.append(True))
+
+
+def test_a_chunk_that_did_not_fit_is_halved_when_its_memory_is_free_again():
+    keeping = Keeping(room=4)
+    answers = Batcher().predict(keeping.loaded(), pictures(*range(8)), soon())
+    assert answers.ravel().tolist() == [*range(8)]
+    assert len(keeping.given_back) == 1, "eight did not fit, four did"
+    with pytest.raises(LehrError, match="RuntimeError: out of memory") as caught:
+        Batcher().predict(Keeping(room=0).loaded(), pictures(1), soon())
+    assert caught.value.__context__ is None
+
+
+def test_a_lane_holds_no_model_while_it_waits(eventually):
+    batcher, keeping = Batcher(), Keeping(room=4)
+    batcher.predict(keeping.loaded(), pictures(1, 2), soon())
+    left = weakref.ref(keeping)
+    del keeping
+    eventually(lambda: left() is None)
+
+
+def test_memory_goes_back_once_after_each_time_of_work(eventually, tmp_path):
+    keeping, batcher = Keeping(room=4), Batcher()
+    keeping.give_back = lambda: keeping.given_back.append(True)
+    models = LoadedModels(lambda folder: keeping, memory_bytes=1)
+    server = Server(models=models, batcher=batcher)
+    model = models.get(tmp_path, timeout=1)
+    server.give_back_when_idle(0)
+    assert keeping.given_back == [], "nothing was computed yet"
+    for times in (1, 2):
+        batcher.predict(model, pictures(1), soon())
+        eventually(lambda: batcher.busy_seconds() == 0 and not batcher._computing)
+        server.give_back_when_idle(60)
+        assert len(keeping.given_back) == times - 1
+        server.give_back_when_idle(0)
+        server.give_back_when_idle(0)
+        assert len(keeping.given_back) == times
+
+
+def test_the_memory_of_a_model_goes_back_when_it_has_left(tmp_path):
+    alive, at_give_back = [], []
+
+    def note():
+        at_give_back.append([model() is not None for model in alive])
+
+    class Large:
+        num_bytes = 2
+
+        def __init__(self):
+            alive.append(weakref.ref(self))
+            self.give_back = note
+
+        def predict(self, images):
+            return images
+
+    models = LoadedModels(lambda folder: Large(), memory_bytes=3)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        models.get(tmp_path / name, timeout=1)
+    assert at_give_back == [[False, True]]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+import torch
 
 from lehr.errors import InvalidModel
-from lehr.hyperparameters import describe
-from lehr.templates import CATALOGUE, find, of_type
+from lehr.hyperparameters import describe, parse
+from lehr.learn.data.crops import Crops
+from lehr.templates import CATALOGUE, classification_cifar10_v1, find, of_type
 from lehr.templates.classification_cifar10_v1 import Cifar10Form
 
 SEED_PAGE = {
@@ -64,3 +69,28 @@ def test_the_small_network_offers_the_public_ranges() -> None:
         knob = knobs[name]
         assert (knob.default, knob.minimum, knob.maximum, knob.step) == expected
     assert knobs["inference_crop_type"].default == "sorta2"
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [(32, (5000, 32)), (64, (1250, 64)), (128, (312, 128)), (256, (312, 128)), (1024, (312, 128))]
+)
+def test_the_first_layer_is_whitened_by_as_many_pixels_at_every_image_size(size: int, shape: tuple[int, int]) -> None:
+    asked: list[Crops] = []
+
+    def cut(crops: Crops) -> torch.Tensor:
+        asked.append(crops)
+        return torch.zeros(1, 3, 2, 2)
+
+    template = find("visual-classifier", "classification_cifar10_v1")
+    form = parse(template.form, {"image_size": size}).form
+    problem = SimpleNamespace(concepts=["a", "b"], positives=[1, 1], num_items=2)
+    data = SimpleNamespace(
+        pack=SimpleNamespace(records=[(size, 2 * size)]), rows_N=np.zeros(6000, int), train_indices=np.arange(6000)
+    )
+    learner = SimpleNamespace(data=data, recipe=template.recipe(form, problem), images=SimpleNamespace(crops=cut))
+    net = SimpleNamespace(whiten_by=lambda x: None, head=torch.nn.Linear(4, 2))
+    assert [event.done for event in classification_cifar10_v1._whiten(net, learner)] == [0, 1]
+    [crops] = asked
+    assert (len(crops.rows_B), crops.side) == shape
+    middle = ((size - shape[1]) // 2, (2 * size - shape[1]) // 2)
+    assert (crops.top_B[0], crops.left_B[0]) == middle

@@ -196,18 +196,27 @@ def _trained(
     voices: tuple[Callable[[str], None], Callable[[str], None]],
 ) -> Bundle:
     from lehr.learn.device import choose_device
+    from lehr.learn.out_of_memory import explained
+
+    recipe = template.recipe(form, data.problem(choose_device(order.device), order.weights))
+    with explained(recipe):
+        return _computed(recipe, data, order, voices)
+
+
+def _computed(
+    recipe: Recipe, data: Data, order: FolderOrder, voices: tuple[Callable[[str], None], Callable[[str], None]]
+) -> Bundle:
     from lehr.learn.evaluate import evaluate
     from lehr.learn.loop import train
     from lehr.learn.precision import Precision
 
     say, show = voices
-    device = choose_device(order.device)
-    recipe = template.recipe(form, data.problem(device, order.weights))
     precision = Precision(choice=order.precision, folder=order.measured or order.cache / "precision")
     recipe = precision.decided(
         recipe, data, on_step=lambda done, total: show(f"measuring which precision is faster here {done}/{total}")
     )
-    say(f"training {template.name} on {device.name} ({device.threads} threads, {recipe.problem.device.precision})")
+    device = recipe.problem.device
+    say(f"training {recipe.template} on {device.name} ({device.threads} threads, {device.precision})")
     progress, began, shown = Progress(), time.monotonic(), 0.0
     for event in train(recipe, data):
         line = progress.update(event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from lehr.learn.detection.predictor import DetectionPredictor, load_detector
 from lehr.learn.openvino_form import CHUNK, LANE_CHUNK, OpenvinoNet, cpu_precision
 from lehr.learn.views import Run, averaged, unit
 
-_TORCH_CHUNK_CUDA = 128
 _MOST_LANES = 4
 
 
@@ -27,29 +26,39 @@ class Predictor:
     chunk: int
     """Most square crops in one call of `run`."""
     form: str
-    """"openvino bf16", "openvino f32", "torch cpu", "torch cuda:0", …"""
+    """"openvino bf16", "openvino f32", "torch cpu f32", "torch cuda:0 bf16", …"""
     lanes: int = 1
     """Calls of `predict` that it computes best at once."""
+    give_back: Callable[[], None] = lambda: None
+    """Lets other processes have the memory of the device that is kept here without being used."""
 
     @classmethod
     def load(
         cls, folder: Path, device: str = "auto", threads: int | None = None, lanes: int = 1
     ) -> Predictor | DetectionPredictor:
-        """Opens a model folder. "auto": the first CUDA device, else the CPU, where `lanes` calls may share the threads.
+        """Opens a model folder. `lanes` calls may share the threads of a CPU.
 
-        Raises BundleDamaged when the folder is no whole model.
+        "auto": the CUDA device with the most free memory that torch can compute on, in the precision that the model was
+        evaluated in; the CPU where there is none, or where the model could not be loaded on it, which the log tells.
+        Raises BundleDamaged when the folder is no whole model, InvalidRequest when the named device is not there.
         """
         bundle = read_bundle(folder)
-        on_cpu = device == "cpu" or (device == "auto" and not _has_cuda())
+        if device == "auto":
+            found = _on_gpu(bundle, threads) if _has_cuda() else None
+            if found:
+                return found
+            device = "cpu"
+        if device != "cpu" or bundle.serving["form"] != "openvino":
+            from lehr.learn.torch_predictor import load_with_torch
+
+            return load_with_torch(bundle, device, threads)
+        allowed = bundle.serving["precision"]
+        precision = allowed if allowed == "f32" or cpu_precision() == "bf16" else "f32"
         if bundle.output == "detections":
-            return load_detector(bundle, on_cpu, device, threads)
-        if on_cpu and bundle.serving["form"] == "openvino":
-            allowed = bundle.serving["precision"]
-            precision = allowed if allowed == "f32" or cpu_precision() == "bf16" else "f32"
-            run = OpenvinoNet(folder, precision, threads, lanes)
-            chunk = CHUNK if lanes == 1 else LANE_CHUNK
-            return cls(bundle=bundle, run=run, chunk=chunk, form=f"openvino {precision}", lanes=lanes)
-        return _load_torch(bundle, device, threads)
+            return load_detector(bundle, precision, threads)
+        run = OpenvinoNet(folder, precision, threads, lanes)
+        chunk = CHUNK if lanes == 1 else LANE_CHUNK
+        return cls(bundle=bundle, run=run, chunk=chunk, form=f"openvino {precision}", lanes=lanes)
 
     @classmethod
     def load_for_much(cls, folder: Path) -> Predictor | DetectionPredictor:
@@ -88,23 +97,7 @@ def _has_cuda() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
 
 
-def _load_torch(bundle: Bundle, device: str, threads: int | None) -> Predictor:
-    import torch
-    from safetensors.torch import load_file
+def _on_gpu(bundle: Bundle, threads: int | None) -> AnyPredictor | None:
+    from lehr.learn.torch_predictor import load_on_gpu
 
-    from lehr.learn.device import choose_device
-    from lehr.learn.nets.catalogue import build
-    from lehr.learn.serving_net import ServingNet, run
-
-    chosen = choose_device(device, threads)
-    chosen.prepare(are_shapes_fixed=False)
-    net = build(bundle.details["net"]["name"], bundle.details["net"]["arguments"])
-    net.load_state_dict(load_file(bundle.folder / "model.safetensors"))
-    net = net.to(memory_format=torch.channels_last)
-    serving = ServingNet(net, bundle.preprocessing, bundle.details["activation"]).to(chosen.name)
-    return Predictor(
-        bundle=bundle,
-        run=lambda crops: run(serving, crops, chosen),
-        chunk=bundle.preprocessing.at_once(_TORCH_CHUNK_CUDA) if chosen.is_cuda else CHUNK,
-        form=f"torch {chosen.name}",
-    )
+    return load_on_gpu(bundle, threads)

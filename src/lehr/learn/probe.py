@@ -12,6 +12,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from lehr.learn.events import EpochEnded, Preparing, Stepped
 from lehr.learn.items import Box, Item
 from lehr.learn.loop import train, trained_net
 from lehr.learn.memory_limit import Need, check_memory
+from lehr.learn.out_of_memory import explained
 from lehr.learn.pace import Pace
 from lehr.learn.recipe import Recipe
 
@@ -92,9 +94,10 @@ def measure(bench: Bench) -> Pace:
     def seconds_left() -> float:
         return bench.seconds / 2 - (time.perf_counter() - began)
 
-    with tempfile.TemporaryDirectory(prefix="lehr-probe-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lehr-probe-") as folder, ExitStack() as around:
         data = random_data(bench.order, Path(folder) / "packs")
         recipe = bench.make_recipe(data)
+        around.enter_context(explained(recipe))
         device = recipe.problem.device
         idle_bytes = _peak_bytes(device)
         prepared = _prepared(recipe, data, bench.num_items)

@@ -134,6 +134,8 @@ class Training:
         from lehr.learn.bundle import write_bundle
         from lehr.learn.device import choose_device
         from lehr.learn.evaluate import evaluate
+        from lehr.learn.gpu_turns import training_on
+        from lehr.learn.out_of_memory import explained
         from lehr.learn.precision import Precision
 
         run = _Run(training=self, job=job, vref=ModelVersionRef.parse(job.subject))
@@ -142,19 +144,19 @@ class Training:
         check_weights(plan.base, folders.base or folders.earlier, self.weights)
         data = self._data(run, plan, folders.base)
         run.say(*(finding.text for finding in data.findings))
-        device = choose_device()
-        problem = replace(data.problem(device, self.weights), base=folders.base, earlier=folders.earlier)
+        problem = replace(data.problem(choose_device(), self.weights), base=folders.base, earlier=folders.earlier)
         checkpoint = run.checkpoint(data)
         precision = Precision(choice=self.precision, folder=self.packs.parent / "precision")
         recipe = plan.template.recipe(plan.form, problem)
-        recipe = precision.decided(recipe, data, checkpoint, on_step=run.tried)
-        state = run.train(recipe, data, checkpoint)
-        run.enter("evaluating on the held-out part")
-        evaluation = evaluate(recipe, data, state) if data.num_held_out else None
-        run.enter("writing the serving form")
-        with tempfile.TemporaryDirectory(dir=self.bundles.scratch()) as beside:
-            bundle = write_bundle(recipe, data, state, evaluation, Path(beside) / "bundle")
-            run.finish(bundle, evaluation, data)
+        with training_on(problem.device, self.packs.parent / "gpus"), explained(recipe):
+            recipe = precision.decided(recipe, data, checkpoint, on_step=run.tried)
+            state = run.train(recipe, data, checkpoint)
+            run.enter("evaluating on the held-out part")
+            evaluation = evaluate(recipe, data, state) if data.num_held_out else None
+            run.enter("writing the serving form")
+            with tempfile.TemporaryDirectory(dir=self.bundles.scratch()) as beside:
+                bundle = write_bundle(recipe, data, state, evaluation, Path(beside) / "bundle")
+                run.finish(bundle, evaluation, data)
 
     def failed(self, tx: Connection, job: Job, error: Exception) -> None:
         """Writes the reason where the user reads it: into the version's status and its log."""

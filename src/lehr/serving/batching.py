@@ -59,6 +59,8 @@ class Batcher:
         self._waiting: OrderedDict[int, tuple[LoadedModel, deque[_Request]]] = OrderedDict()
         self._computing: Counter[int] = Counter()
         self._busy_since: list[float | None] = []
+        self._idle_since: float | None = None
+        """When the last computation ended, until that was told; None while there is nothing to tell."""
         self.num_forward_calls = 0
         self.num_images = 0
 
@@ -81,6 +83,15 @@ class Batcher:
         since = min((since for since in self._busy_since if since is not None), default=None)
         return 0.0 if since is None else time.monotonic() - since
 
+    def has_fallen_idle(self, seconds: float) -> bool:
+        """Whether nothing was computed for so long; once after each time that something was."""
+        with self._changed:
+            is_idle = self._idle_since is not None and time.monotonic() - self._idle_since > seconds
+            if is_idle and not self._computing:
+                self._idle_since = None
+                return True
+            return False
+
     def _widen(self, lanes: int) -> None:
         while len(self._busy_since) < lanes:
             self._busy_since.append(None)
@@ -91,14 +102,18 @@ class Batcher:
         """A lane's thread. Without it requests are never answered, so what ends it ends the process."""
         try:
             while True:
-                model, chunk = self._next_chunk()
-                self._busy_since[lane] = time.monotonic()
-                self._compute(model, chunk)
-                self._busy_since[lane] = None
-                self._done(model)
+                self._turn(lane)
         except BaseException:
             traceback.print_exc()
             os._exit(70)
+
+    def _turn(self, lane: int) -> None:
+        """One chunk. A lane that waits for the next holds none of the model of the last, which may leave meanwhile."""
+        model, chunk = self._next_chunk()
+        self._busy_since[lane] = time.monotonic()
+        self._compute(model, chunk)
+        self._busy_since[lane] = None
+        self._done(model)
 
     def _next_chunk(self) -> tuple[LoadedModel, Chunk]:
         """Waits for work; takes up to a chunk of the model whose turn it is and that has a lane left."""
@@ -116,6 +131,7 @@ class Batcher:
                     self._computing[key] += 1
                     self._changed.notify()  # there may be work for another lane
                     return model, chunk
+                del model, requests
 
     def _has_lane(self, model: LoadedModel) -> bool:
         return self._computing[id(model)] < model.lanes
@@ -126,25 +142,37 @@ class Batcher:
             self._computing[id(model)] -= 1
             if not self._computing[id(model)]:
                 del self._computing[id(model)]
+            self._idle_since = time.monotonic()
 
     def _compute(self, model: LoadedModel, chunk: Chunk) -> None:
         """Runs the model; on an error halves the chunk, so that only the image that cannot be predicted fails."""
+        failure = self._tried(model, chunk)
+        if failure is None:
+            return
+        if len(chunk) == 1:
+            with self._changed:
+                chunk[0][0].fail(failure)
+            return
+        model.give_back()  # what a smaller chunk needs may lie there in pieces of the wrong size
+        half = len(chunk) // 2
+        self._compute(model, chunk[:half])
+        self._compute(model, chunk[half:])
+
+    def _tried(self, model: LoadedModel, chunk: Chunk) -> LehrError | None:
+        """Runs the model; None, or why it failed.
+
+        The reason comes without its traceback, which would keep alive what the failed computation had in memory.
+        """
         try:
             outputs = self._forward(model, [request.images[position] for request, position in chunk])
         except Exception as error:
             if "CUDA error" in str(error):  # the device's state is lost: only a new process can go on
                 raise
-            if len(chunk) == 1:
-                with self._changed:
-                    chunk[0][0].fail(_explained(error))
-                return
-            half = len(chunk) // 2
-            self._compute(model, chunk[:half])
-            self._compute(model, chunk[half:])
-            return
+            return _explained(error)
         with self._changed:
             for (request, position), output in zip(chunk, outputs, strict=True):
                 request.keep(position, output)
+        return None
 
     def _forward(self, model: LoadedModel, images: list[np.ndarray]) -> list[np.ndarray]:
         with self._changed:
@@ -175,5 +203,6 @@ def take(requests: deque[_Request], most: int, *, in_turn: bool = True) -> Chunk
 
 def _explained(error: Exception) -> LehrError:
     if isinstance(error, LehrError):
-        return error
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
     return LehrError(f"The model could not predict this image: {type(error).__name__}: {error}")

@@ -1,4 +1,8 @@
-"""The models that a predictor process holds in memory; the least recently used leave when room is needed."""
+"""The models that a predictor process holds in memory; the least recently used leave when room is needed.
+
+A framework may keep memory that it does not use (torch does on a GPU): a predictor's `give_back` is asked to let go of
+it when a model has left, and by the others here when they find that it is wanted.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,8 @@ class LoadedModel:
     """Images that it computes best together, as its `chunk` says."""
     lanes: int = 1
     """Chunks that it computes best at once, as its `lanes` says."""
+    give_back: Callable[[], None] = lambda: None
+    """Lets other processes have memory that is kept without being used, as its `give_back` says; holds no model."""
 
 
 class LoadedModels:
@@ -62,6 +68,13 @@ class LoadedModels:
         with self._lock:
             return [str(folder) for (folder, _), model in self._models.items() if model.done()]
 
+    def give_back(self) -> None:
+        """Lets other processes have what is kept for the models here without being used."""
+        with self._lock:
+            ways = {model.result().give_back for model in self._models.values() if _is_loaded(model)}
+        for give_back in ways:
+            give_back()
+
     def _fill(self, key: tuple[Path, int], model: Future[LoadedModel]) -> None:
         """Loads in the caller's thread; a failure is forgotten, so that the next request tries again."""
         folder = key[0]
@@ -72,22 +85,42 @@ class LoadedModels:
                 self._models.pop(key, None)
             model.set_exception(_explained(error, folder))
             return
-        num_bytes = getattr(predictor, "num_bytes", None) or _size(folder)
-        chunk_size, lanes = getattr(predictor, "chunk", _CHUNK_SIZE), getattr(predictor, "lanes", 1)
-        model.set_result(LoadedModel(predictor=predictor, num_bytes=num_bytes, chunk_size=chunk_size, lanes=lanes))
-        self._make_room(key)
+        model.set_result(_loaded(predictor, folder))
+        for give_back in self._make_room(key):
+            give_back()
 
-    def _make_room(self, newest: tuple[Path, int]) -> None:
-        """Lets go of the least recently used. Requests under way keep theirs until they are answered."""
+    def _make_room(self, newest: tuple[Path, int]) -> set[Callable[[], None]]:
+        """Lets go of the least recently used. Requests under way keep theirs until they are answered.
+
+        Returns what gives the memory of those that left back.
+        """
+        ways = set()
         with self._lock:
-            loaded = {key: model.result().num_bytes for key, model in self._models.items() if model.done()}
+            loaded = {key: model.result().num_bytes for key, model in self._models.items() if _is_loaded(model)}
             excess = sum(loaded.values()) - self._memory_bytes
             for key, num_bytes in loaded.items():
-                if excess <= 0:
-                    return
-                if key != newest:
-                    del self._models[key]
+                if excess > 0 and key != newest:
+                    ways.add(self._models.pop(key).result().give_back)
                     excess -= num_bytes
+        return ways
+
+
+def _loaded(predictor: Predicts, folder: Path) -> LoadedModel:
+    return LoadedModel(
+        predictor=predictor,
+        num_bytes=getattr(predictor, "num_bytes", None) or _size(folder),
+        chunk_size=getattr(predictor, "chunk", _CHUNK_SIZE),
+        lanes=getattr(predictor, "lanes", 1),
+        give_back=getattr(predictor, "give_back", _nothing),
+    )
+
+
+def _nothing() -> None:
+    """Of predictors that keep nothing."""
+
+
+def _is_loaded(model: Future[LoadedModel]) -> bool:
+    return model.done() and model.exception() is None
 
 
 def _identity(folder: Path) -> int:

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
@@ -29,6 +30,8 @@ from lehr.serving.loaded_models import LoadedModels, Predicts
 
 MAX_REQUEST_BYTES = 1 << 30
 _STUCK_SECONDS = 300.0
+_IDLE_SECONDS = 30.0
+"""After which others may have the memory that is kept for the next request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,11 @@ class Server:
                         shared = shared[:0].copy()
             except wire.HangUpError:
                 return
+
+    def give_back_when_idle(self, seconds: float) -> None:
+        """Once, after so long without anything to compute: lets other processes have what is kept and not used."""
+        if self.batcher.has_fallen_idle(seconds):
+            self.models.give_back()
 
     def _answer(self, connection: socket.socket, order: dict[str, Any], payload: np.ndarray) -> None:
         try:
@@ -114,21 +122,28 @@ def main() -> None:
         listener.bind(str(options.socket))
         listener.listen(256)
         wire.send(lifeline, {"ready": True})
-        threading.Thread(target=_watch, args=(lifeline, server.batcher), daemon=True).start()
+        threading.Thread(target=_watch, args=(lifeline, server), daemon=True).start()
         while True:
             connection, _ = listener.accept()
             threading.Thread(target=server.serve, args=(connection,), daemon=True).start()
 
 
-def _watch(lifeline: socket.socket, batcher: Batcher) -> None:
-    """Ends this process when the parent's end of `lifeline` closes, or when one computation never comes back."""
+def _watch(lifeline: socket.socket, server: Server) -> None:
+    """Ends this process when the parent's end of `lifeline` closes, or when one computation never comes back.
+
+    Meanwhile it gives back the memory that is kept while nothing is asked.
+    """
     lifeline.settimeout(5.0)
-    while batcher.busy_seconds() < _STUCK_SECONDS:
-        try:
-            lifeline.recv(1)
-            break
-        except TimeoutError:
-            continue
+    try:
+        while server.batcher.busy_seconds() < _STUCK_SECONDS:
+            try:
+                lifeline.recv(1)
+                break
+            except TimeoutError:
+                server.give_back_when_idle(_IDLE_SECONDS)
+    except BaseException:  # the device is lost, and so would be this watch
+        traceback.print_exc()
+        os._exit(70)
     os._exit(0)
 
 

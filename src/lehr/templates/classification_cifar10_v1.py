@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from lehr.learn.problem import Problem
     from lehr.learn.recipe import Recipe
 
-_WHITENING_ITEMS = 5000
+_WHITENING_PIXELS = 5000 * 32**2
+"""Of the pictures that the first layer is whitened by; a float64 for every number of their 2 x 2 patches is 0.5 GB."""
+_WHITENING_SIDE = 128
+"""Of larger pictures their middle serves: what a 2 x 2 patch looks like is told by some hundred of them together."""
 _SMOOTHING = 0.2
 
 
@@ -112,8 +115,9 @@ def _whiten(net: nn.Module, learner: PixelLearner) -> Preparation:
 
     data, recipe = learner.data, learner.recipe
     yield Preparing(stage="whitening the first layer", done=0, total=1)
-    rows = data.rows_N[data.train_indices[:_WHITENING_ITEMS]]
-    crops = View().crops(data.pack, rows, recipe.preprocessing.side)
+    side = min(recipe.preprocessing.side, _WHITENING_SIDE)
+    rows = data.rows_N[data.train_indices[: _WHITENING_PIXELS // side**2]]
+    crops = View().crops(data.pack, rows, side)
     net.whiten_by(normalised(learner.images.crops(crops), recipe.preprocessing))  # type: ignore[operator]
     with torch.no_grad():
         if recipe.activation == "sigmoid":

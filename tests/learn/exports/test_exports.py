@@ -130,7 +130,7 @@ def test_a_model_that_is_served_by_torch_is_written_as_onnx_now(model, tmp_path,
     out = tmp_path / "out"
     out.mkdir()
     found = write_export(order_of(read_bundle(bare), items), out)
-    assert found["comparison"]["from_served"]["form"] == "torch cpu"
+    assert found["comparison"]["from_served"]["form"] == "torch cpu f32"
     assert not list(out.glob("openvino*"))
 
     with pytest.raises(ExportDisagrees, match="Models that give clusters are not exported"):

@@ -14,7 +14,6 @@ from lehr.learn.detection.framing import batch_frame
 from lehr.learn.detection.openvino_detector import OpenvinoDetector
 from lehr.learn.detection.pictures import canvas, framed
 from lehr.learn.metrics.mean_average_precision import ImageBoxes
-from lehr.learn.openvino_form import cpu_precision
 
 if TYPE_CHECKING:
     from lehr.learn.bundle import Bundle
@@ -33,8 +32,10 @@ class DetectionPredictor:
     bundle: Bundle
     find: Find
     form: str
-    """"openvino bf16", "openvino f32", "torch cpu", "torch cuda:0", …"""
+    """"openvino bf16", "openvino f32", "torch cpu f32", "torch cuda:0 bf16", …"""
     chunk: int = CHUNK
+    give_back: Callable[[], None] = lambda: None
+    """Lets other processes have the memory of the device that is kept here without being used."""
 
     @property
     def image_size(self) -> int:
@@ -63,17 +64,10 @@ class DetectionPredictor:
         return [found[place] for place in range(len(pictures))]
 
 
-def load_detector(bundle: Bundle, on_cpu: bool, device: str, threads: int | None = None) -> DetectionPredictor:
-    """Opens a detector's folder: through OpenVINO on a CPU where it has that form, else through torch."""
-    if on_cpu and bundle.serving["form"] == "openvino":
-        allowed = bundle.serving["precision"]
-        precision = allowed if allowed == "f32" or cpu_precision() == "bf16" else "f32"
-        served = OpenvinoDetector(bundle.folder, anchors_in(bundle.details["net"]["arguments"]), precision, threads)
-        return DetectionPredictor(bundle=bundle, find=served, form=f"openvino {precision}")
-    from lehr.learn.detection.torch_detector import load_torch_detector
-
-    find, name = load_torch_detector(bundle, device, threads)
-    return DetectionPredictor(bundle=bundle, find=find, form=f"torch {name}")
+def load_detector(bundle: Bundle, precision: str, threads: int | None = None) -> DetectionPredictor:
+    """Opens a detector's folder that has an OpenVINO form, to compute on the CPU in "bf16" or "f32"."""
+    served = OpenvinoDetector(bundle.folder, anchors_in(bundle.details["net"]["arguments"]), precision, threads)
+    return DetectionPredictor(bundle=bundle, find=served, form=f"openvino {precision}")
 
 
 def anchors_in(arguments: Mapping[str, Any]) -> Anchors:

@@ -25,9 +25,7 @@ from lehr.learn.openvino_form import ONNX_FILE, OPENVINO_FILE
 from lehr.learn.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from lehr.learn.bundle import Bundle
     from lehr.learn.data.dataset import Data
-    from lehr.learn.detection.predictor import Find
     from lehr.learn.recipe import Recipe
 
 _PROBABLE = 0.05
@@ -171,18 +169,3 @@ def _iou_of_pairs(boxes_M4: np.ndarray, others_M4: np.ndarray) -> np.ndarray:
     both = np.clip(upper - lower, 0, None).prod(-1)
     areas, other_areas = ((b[:, 2:] - b[:, :2]).prod(-1) for b in (boxes_M4, others_M4))
     return both / np.maximum(areas + other_areas - both, 1e-6)
-
-
-def load_torch_detector(bundle: Bundle, device: str, threads: int | None) -> tuple[Find, str]:
-    """A trained detector on a device, and the device's name."""
-    from safetensors.torch import load_file
-
-    from lehr.learn.device import choose_device
-    from lehr.learn.nets.catalogue import build
-
-    chosen = choose_device(device, threads)
-    chosen.prepare(are_shapes_fixed=False)
-    net = build(bundle.details["net"]["name"], bundle.details["net"]["arguments"])
-    assert isinstance(net, RetinaNet), f"{bundle.details['net']['name']} is no detector"
-    net.load_state_dict(load_file(bundle.folder / "model.safetensors"))
-    return TorchDetector(net, bundle.preprocessing, chosen), chosen.name

@@ -1,4 +1,4 @@
-"""How far an exported model is from ours on real pictures: from the network in torch, and from what is served.
+"""How far an exported model is from ours on real pictures: from the network in torch, and from what serves it on a CPU.
 
 Legend: N pictures, K outputs.
 """
@@ -56,26 +56,10 @@ def agreement(bundle: Bundle, found: Sequence[np.ndarray], expected: Sequence[np
 
 def exact_predictor(bundle: Bundle) -> Answering:
     """The network as it was trained: torch on the processor, in float32, from model.safetensors."""
-    from safetensors.torch import load_file
-
     from lehr.learn.device import Device
-    from lehr.learn.nets.catalogue import build
+    from lehr.learn.torch_predictor import on_device
 
-    device = Device(name="cpu", is_bf16=False, threads=1)
-    net = build(bundle.details["net"]["name"], bundle.details["net"]["arguments"])
-    net.load_state_dict(load_file(bundle.folder / "model.safetensors"))
-    net.eval()
-    if bundle.output == "detections":
-        from lehr.learn.detection.predictor import DetectionPredictor
-        from lehr.learn.detection.torch_detector import TorchDetector
-
-        find = TorchDetector(net, bundle.preprocessing, device)  # type: ignore[arg-type]
-        return DetectionPredictor(bundle=bundle, find=find, form="torch cpu f32")
-    from lehr.learn.predictor import Predictor
-    from lehr.learn.serving_net import ServingNet, run
-
-    serving = ServingNet(net, bundle.preprocessing, bundle.details["activation"])
-    return Predictor(bundle=bundle, run=lambda crops: run(serving, crops, device), chunk=8, form="torch cpu f32")
+    return on_device(bundle, Device(name="cpu", is_bf16=False, threads=1))
 
 
 def _of_vectors(found_NK: np.ndarray, expected_NK: np.ndarray, allowed: float) -> Agreement:

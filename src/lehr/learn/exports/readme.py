@@ -127,7 +127,8 @@ def _compared(sheet: Mapping[str, Any]) -> str:
         f"`predict.py` with `model.onnx` was compared on {len(found['pictures'])} {kind} before this was written. The "
         f"largest difference of any {'score' if sheet['output'] == 'detections' else 'output'} was "
         f"{found['from_trained']['largest']:.2g} from the trained network in float32, and "
-        f"{found['from_served']['largest']:.2g} from what the server answers ({found['from_served']['form']}). "
+        f"{found['from_served']['largest']:.2g} from what a server without a GPU answers "
+        f"({found['from_served']['form']}). "
         "All figures are in `model.json` under `comparison`, and in the metadata of `model.onnx`."
     )
 

@@ -197,9 +197,9 @@ def _compared(order: ExportOrder, folder: Path) -> dict[str, Any]:
     exported = program.Model(folder, program.openvino_network(folder / ONNX_FILE))
     found = [exported.values(picture) for picture in pixels]
     served = Predictor.load(bundle.folder, "cpu")
-    precision = "bf16" if served.form.endswith("bf16") or served.form.startswith("torch") else "f32"
+    precision = "bf16" if served.form.endswith("bf16") else "f32"
     exact = _close(order, agreement(bundle, found, exact_predictor(bundle).predict(pixels), "f32"), "the trained model")
-    ours = _close(order, agreement(bundle, found, served.predict(pixels), precision), "what is served")
+    ours = _close(order, agreement(bundle, found, served.predict(pixels), precision), "what serves it on a CPU")
     return {
         "pictures": list(order.pictures),
         "are_real": order.are_real,
