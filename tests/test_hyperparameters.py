@@ -59,6 +59,8 @@ def test_all_problems_come_at_once_each_with_name_value_range_and_nearest() -> N
         ({"num_epochs": 201.0}, "the nearest is 200"),
         ({"num_epochs": "3"}, "num_epochs is '3'; it must be a whole number"),
         ({"num_epochs": [3]}, "it must be a whole number"),
+        ({"num_epochs": True}, "num_epochs is true; it must be a whole number from 1 to 200"),
+        ({"test_freq": False}, "test_freq is false; it must be a whole number at least 0"),
         ({"test_freq": -1}, "it must be at least 0"),
         ({"weights": "coco"}, "weights is 'coco'; it must be one of: none, imagenet"),
         ({"use_perclass_regression": True}, "no meaning for this template: it is a setting of detectors"),
@@ -83,6 +85,8 @@ def test_whole_doubles_are_whole_numbers_and_names_are_forgiven() -> None:
     )
     assert isinstance(form.num_epochs, int)
     assert notices == ()
+    for value in (False, True):
+        assert parse(LiteForm, {"logreg": value}).form.logreg is int(value)
     assert parse(Example, {"num_epochs": None}).form == Example()
 
 
@@ -170,7 +174,7 @@ def test_a_list_of_numbers_comes_as_a_list_or_as_a_text(given: object) -> None:
     assert parse(ListForm, {"ratios": described.default}).form.ratios == (0.5, 1.0)
 
 
-@pytest.mark.parametrize("given", [[], [0.01], [11], "a, b", 3, [None], True])
+@pytest.mark.parametrize("given", [[], [0.01], [11], "a, b", 3, [None], True, [True, 2]])
 def test_a_list_that_cannot_be_is_refused_with_its_limits(given: object) -> None:
     with pytest.raises(InvalidParams, match=r"ratios is .*; it must be"):
         parse(ListForm, {"ratios": given})
