@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from lehr.learn.data.sampler import Stream, epoch_batches
 from lehr.learn.schedule import Steps, Triangle, default_decay
@@ -52,3 +53,18 @@ def test_the_triangle_climbs_and_falls() -> None:
     assert schedule(0) == 0.2
     assert abs(schedule(2.3) - 1.0) < 1e-9
     assert abs(schedule(10) - 0.07) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("given", "rates"),
+    [
+        ({"init": 2, "step": 3}, [1, 1, 0.5, 0.5, 0.5, 0.25]),
+        ({"init": None, "step": 2}, [1, 1, 0.5, 0.5, 0.25, 0.25]),
+        ({"init": 4, "step": None}, [1, 1, 1, 1, 0.5, 0.5]),
+        ({"init": None, "step": None}, [1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_what_is_not_said_of_the_drops_follows_from_what_is(given: dict[str, int | None], rates: list[float]) -> None:
+    schedule = Steps.over(6, **given, decay=0.5)
+    assert [schedule(epoch) for epoch in range(6)] == rates
+    assert Steps.over(6, **given, decay=None).decay == default_decay(6, schedule.init_epochs, schedule.step_epochs)

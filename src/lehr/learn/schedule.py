@@ -17,6 +17,14 @@ class Steps:
     step_epochs: int
     decay: float
 
+    @classmethod
+    def over(cls, num_epochs: int, *, init: int | None, step: int | None, decay: float | None) -> Steps:
+        """Of a run of `num_epochs`, from what is known: without `init` the first drop comes after the first `step`;
+        without `step` there is no second drop, without both none at all; without `decay`, see `default_decay`."""
+        init_epochs, step_epochs = init or step or num_epochs, step or num_epochs
+        factor = default_decay(num_epochs, init_epochs, step_epochs) if decay is None else decay
+        return cls(init_epochs=init_epochs, step_epochs=step_epochs, decay=factor)
+
     def __call__(self, epochs: float) -> float:
         """Changes at whole epochs only."""
         return self.decay ** num_drops(int(epochs), self.init_epochs, self.step_epochs)

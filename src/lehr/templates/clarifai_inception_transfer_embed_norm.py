@@ -28,10 +28,11 @@ class TransferForm(NetworkForm):
     """Number of images in one update of the network."""
     num_epochs: int = knob(20, minimum=1, maximum=200, step=1)
     """Total number of epochs: passes over the training items (or over num_items_per_epoch of them)."""
-    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1)
-    """Number of epochs to run at the initial learning rate, before its first drop; not set: it does not drop."""
-    step_epochs: int | None = knob(None, minimum=1, maximum=200, step=1)
-    """Number of epochs between drops of the learning rate."""
+    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="step_epochs, else no drop")
+    """Number of epochs to run at the initial learning rate, before its first drop; not set: step_epochs, and without
+    either the rate does not drop."""
+    step_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="one drop, after init_epochs")
+    """Number of epochs between drops of the learning rate; not set: it drops once, after init_epochs."""
     lrate: float | None = knob(0.1, minimum=0.0)
     """Learning rate: the step size of one batch. Give this, per_item_lrate or per_128_lrate."""
     per_item_lrate: float | None = knob(None, minimum=0.0, placeholder="lrate / batch_size")

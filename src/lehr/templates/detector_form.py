@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lehr.hyperparameters import Form, knob, resolved_lrate
-from lehr.learn.schedule import Schedule, Steps, WarmedUp, default_decay
+from lehr.learn.schedule import Schedule, Steps, WarmedUp
+from lehr.templates.step_notices import step_notices
 
 if TYPE_CHECKING:
     from lehr.learn.base_weights import BaseWeights
@@ -108,13 +109,24 @@ class DetectorForm(Form):
             return self.flip_probability
         return 0.5 if self.average_horizontal_flips else 0.0
 
+    @property
+    def steps(self) -> Steps:
+        """How the learning rate drops."""
+        return Steps.over(
+            self.num_epochs,
+            init=self.init_epochs or max(1, round(self.num_epochs * 2 / 3)),
+            step=self.step_epochs or max(1, round(self.num_epochs / 6)),
+            decay=self.lrate_decay,
+        )
+
+    def notices(self) -> tuple[str, ...]:
+        """About drops of the learning rate that do not come."""
+        return step_notices(self, self.steps, self.num_epochs)
+
     def schedule(self, steps_per_epoch: int) -> Schedule:
         """Warm-up, then the steps of init_epochs and step_epochs."""
-        init = self.init_epochs or max(1, round(self.num_epochs * 2 / 3))
-        step = self.step_epochs or max(1, round(self.num_epochs / 6))
-        decay = default_decay(self.num_epochs, init, step) if self.lrate_decay is None else self.lrate_decay
         warm_up = min(_WARM_UP_STEPS / steps_per_epoch, _WARM_UP_SHARE * self.num_epochs)
-        return WarmedUp(schedule=Steps(init_epochs=init, step_epochs=step, decay=decay), epochs=warm_up)
+        return WarmedUp(schedule=self.steps, epochs=warm_up)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -203,7 +203,7 @@ def recipe_of(template: str, form: Any, problem: Problem, plan: Plan) -> Recipe:
             max_gradient_norm=_MAX_GRADIENT_NORM if weights.are_pretrained and not is_frozen else None,
             multipliers=(("base.*", form.base_gradient_multiplier),) if weights.are_pretrained else (),
         ),
-        schedule=form.step_schedule(init_epochs=form.num_epochs, step_epochs=form.num_epochs),
+        schedule=form.steps,
         batch_size=form.batch_size,
         num_epochs=form.num_epochs,
         num_items_per_epoch=form.num_items_per_epoch,
