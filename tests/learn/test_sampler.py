@@ -33,10 +33,22 @@ def test_balanced_passes_draw_equally_from_every_group() -> None:
 
 
 def test_an_epoch_is_cut_into_batches_without_tiny_ones() -> None:
-    assert epoch_batches(256, 128) == (128, 128)
-    assert epoch_batches(300, 128) == (128, 128, 44)
-    assert epoch_batches(280, 128) == (128, 128)
-    assert epoch_batches(5, 128) == (5,)
+    def sizes(num_items: int) -> list[int]:
+        batches = epoch_batches(num_items, 128)
+        assert (len([*batches]), sum(batches)) == (len(batches), batches.num_items)
+        return [*batches]
+
+    assert sizes(256) == [128, 128]
+    assert sizes(300) == [128, 128, 44]
+    assert sizes(288) == [128, 128, 32]
+    assert sizes(287) == [128, 128]
+    assert sizes(5) == [5]
+
+
+def test_an_epoch_of_any_length_takes_no_memory() -> None:
+    batches = epoch_batches(10**15 + 1, 3)
+    assert (len(batches), batches.num_items) == ((10**15 + 2) // 3, 10**15 + 1)
+    assert [batches[0], batches[len(batches) - 1]] == [3, 2]
 
 
 def test_the_default_decay_never_ends_below_a_thousandth() -> None:

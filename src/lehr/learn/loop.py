@@ -50,13 +50,14 @@ def train(recipe: Recipe, data: Data, resume: State | None = None) -> Iterator[E
     check_memory(recipe, learner, data)
     run = _Run.of(recipe, learner, resume)
     stream = _stream(recipe, data)
-    sizes = epoch_batches(recipe.items_per_epoch, recipe.batch_size)
-    num_steps = len(sizes) * recipe.num_epochs
+    batches = epoch_batches(recipe.items_per_epoch, recipe.batch_size)
+    num_steps = len(batches) * recipe.num_epochs
     while run.epoch < recipe.num_epochs:
         began = time.perf_counter()
-        for size in sizes[run.step_in_epoch :]:
-            indices = stream.rows(run.epoch * sum(sizes) + run.items_in_epoch, size)
-            lr = _lr(recipe, run, size, len(sizes))
+        for number in range(run.step_in_epoch, len(batches)):
+            size = batches[number]
+            indices = stream.rows(run.epoch * batches.num_items + run.items_in_epoch, size)
+            lr = _lr(recipe, run, size, len(batches))
             set_lr(run.optimiser, lr)
             learner.net.train()
             torch.manual_seed(_seed_of_step(recipe.seed, run.step))

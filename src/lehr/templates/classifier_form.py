@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from lehr.hyperparameters import FOR_DETECTORS, Form, knob
+from lehr.learn.data.order import MOST_ITEMS
 from lehr.learn.schedule import Steps
 from lehr.templates.step_notices import step_notices
 
@@ -43,7 +44,7 @@ class TrainingForm(Form):
     """Learning rate per item: lrate = batch_size * per_item_lrate."""
     per_128_lrate: float | None = knob(None, minimum=0.0, placeholder="128 * per_item_lrate")
     """Learning rate per 128 items: lrate = per_128_lrate * (batch_size / 128)."""
-    num_items_per_epoch: int = knob(0, minimum=0, step=1)
+    num_items_per_epoch: int = knob(0, minimum=0, maximum=MOST_ITEMS, step=1)
     """Number of training items that make an epoch; 0 means as many as there are. The next epoch goes on where this one
     stopped, so none is left out."""
     test_freq: int = knob(1, minimum=0, maximum=200, step=1, aliases=("test_every",))

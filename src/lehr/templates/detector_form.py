@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lehr.hyperparameters import Form, knob, resolved_lrate
+from lehr.learn.data.order import MOST_ITEMS
 from lehr.learn.schedule import Schedule, Steps, WarmedUp
 from lehr.templates.step_notices import step_notices
 
@@ -81,7 +82,7 @@ class DetectorForm(Form):
         None, minimum=0.0, maximum=1.0, step=0.01, placeholder="0.5 if average_horizontal_flips, else 0"
     )
     """Probability that a training image and its boxes are mirrored; not set: 0.5 with average_horizontal_flips."""
-    num_items_per_epoch: int = knob(0, minimum=0, step=1)
+    num_items_per_epoch: int = knob(0, minimum=0, maximum=MOST_ITEMS, step=1)
     """Number of training items that make an epoch; 0 means as many as there are. The next epoch goes on where this one
     stopped, so none is left out."""
     base_gradient_multiplier: float = knob(1.0, minimum=0.0, maximum=10.0)

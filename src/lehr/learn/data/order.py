@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_ITEMS = 10_000_000
+"""Items of a training, or draws of an epoch: more is a slip of the finger, or harm meant."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataOrder:
