@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar, Union, get_args, get_origin
 
@@ -123,9 +123,10 @@ def parse(form_type: type[FormT], params: Mapping[str, object]) -> Parsed:
     return Parsed(form, (*notices, *form.notices()))
 
 
-def knob_named(form_type: type[Form], given: str) -> str | None:
-    """Name of the hyperparameter that a client's spelling means, aliases included; None where it means none."""
-    return _known_name(given, {knob.name: knob for knob in describe(form_type)})
+def names_of(form_type: type[Form], given: Iterable[str]) -> dict[str, str]:
+    """Each of a client's spellings with the name of the hyperparameter that it means; itself where it means none."""
+    knobs = {knob.name: knob for knob in describe(form_type)}
+    return {spelling: _known_name(spelling, knobs) or spelling for spelling in given}
 
 
 def resolved_lrate(form: Form) -> float:

@@ -9,14 +9,15 @@ from google.protobuf.message import Message
 
 from lehr import templates
 from lehr.errors import InvalidModel
-from lehr.hyperparameters import Form, parse
+from lehr.hyperparameters import RATES, Form, names_of, parse
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_struct
 from lehr.store.items import Source
 from lehr.templates import Template
 
-BESIDE_THE_FORM = ("template", "dataset_id", "dataset_version_id")
+_OF_THE_DATA = ("dataset_id", "dataset_version_id")
+BESIDE_THE_FORM = ("template", *_OF_THE_DATA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +139,13 @@ def _source(app: AppRef, params: Mapping[str, object], train_info: resources_pb2
 def inherited(model: resources_pb2.Model, wanted: resources_pb2.ModelVersion | None) -> resources_pb2.ModelVersion:
     """The version to make: what was asked for, and from the model what was left out.
 
-    Hyperparameters are inherited one by one as long as the template is the same; another template starts afresh.
+    Hyperparameters, and the earlier model to continue, are inherited as long as the template is the same; another
+    template starts afresh. The data set is inherited as a whole, or not at all.
     """
     version = resources_pb2.ModelVersion()
     if wanted is not None:
         version.CopyFrom(wanted)
-    _inherit_train_info(model.train_info, version.train_info)
+    _inherit_train_info(model.model_type_id, model.train_info, version.train_info)
     if not version.output_info.data.concepts:
         version.output_info.data.concepts.extend(model.output_info.data.concepts)
     for field in ("output_config", "params"):
@@ -157,11 +159,43 @@ def _inherit(old: Message, new: Message, field: str) -> None:
         getattr(new, field).CopyFrom(getattr(old, field))
 
 
-def _inherit_train_info(old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> None:
-    given = new.params.fields
-    same = "template" not in given or given["template"] == old.params.fields["template"]
-    if same:
-        for name, value in old.params.fields.items():
-            if name not in given:
-                given[name].CopyFrom(value)
-    _inherit(old, new, "dataset")
+def _inherit_train_info(model_type_id: str, old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> None:
+    left_out = set(old.params.fields) - set(new.params.fields)
+    if new.HasField("dataset") or "dataset_id" in new.params.fields:
+        left_out -= set(_OF_THE_DATA)
+    else:
+        _inherit(old, new, "dataset")
+    if _is_same_template(model_type_id, old, new):
+        left_out -= _displaced(model_type_id, old, new)
+        if not from_struct(new.params).get("pretrained_weights"):
+            _inherit(old, new, "resume_from_model")
+    else:
+        left_out &= set(_OF_THE_DATA)
+    for name, value in old.params.fields.items():
+        if name in left_out:
+            new.params.fields[name].CopyFrom(value)
+
+
+def _is_same_template(model_type_id: str, old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> bool:
+    """Whether both mean one template, however it is spelled; it is where the new one names none."""
+    if "template" not in new.params.fields:
+        return True
+    was, wanted = (from_struct(each.params).get("template") for each in (old, new))
+    try:
+        return was == wanted or _template(model_type_id, was) is _template(model_type_id, wanted)
+    except InvalidModel:  # plan_of will say so
+        return False
+
+
+def _displaced(model_type_id: str, old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> set[str]:
+    """Spellings of old hyperparameters that new ones replace, aliases included; any new rate replaces all old ones."""
+    given = from_struct(new.params)
+    try:
+        template = _template(model_type_id, given.get("template") or from_struct(old.params).get("template"))
+    except InvalidModel:  # no hyperparameters of a template
+        return set()
+    names = names_of(template.form, {*given, *old.params.fields})
+    replaced = {names[spelling] for spelling in given}
+    if any(names[spelling] in RATES and value is not None for spelling, value in given.items()):
+        replaced |= set(RATES)
+    return {spelling for spelling in old.params.fields if names[spelling] in replaced}
