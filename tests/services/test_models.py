@@ -9,7 +9,7 @@ from lehr.protocol import service_pb2 as s
 from lehr.protocol.structs import from_struct, to_struct
 from lehr.services.models import Models
 from lehr.services.paging import paging
-from lehr.services.plans import inherited, plan_of
+from lehr.services.plans import inherited, plan_of, source_of
 from lehr.services.training import Orders
 from lehr.services.training_data import searches_of
 from lehr.store import concepts, datasets
@@ -126,6 +126,51 @@ def test_the_earlier_model_is_inherited_unless_the_version_begins_otherwise():
     version = r.ModelVersion()
     version.train_info.resume_from_model.id = "another"
     assert inherited(own, version).train_info.resume_from_model.id == "another"
+
+
+@pytest.mark.parametrize(
+    ("kind", "template", "advice"),
+    [
+        ("visual-classifier", TEMPLATE, "set logreg to 1"),
+        ("visual-embedder", "Clarifai_ResNet_AngularMargin", "choose an embedder that learns as a classifier"),
+    ],
+)
+def test_one_named_concept_alone_is_refused_before_anything_is_queued(models, orders, ref, kind, template, advice):
+    params = {"template": template} | ({"logreg": 0} if kind == "visual-classifier" else {})
+    made = classifier(concept_ids=["a"], **params)
+    made.model_type_id = kind
+    models.create(ref, [made])
+    with pytest.raises(InvalidModel, match=advice):
+        orders.request(ref, "m", order())
+    assert len(models.list_versions(ref, "m", paging(1, 10))) == 1
+    version = order(seed=1)
+    version.model_versions[0].output_info.data.concepts.extend(r.Concept(id=name) for name in "ab")
+    assert orders.request(ref, "m", version).model_version.status.code == 21103
+
+
+@pytest.mark.parametrize(
+    ("given", "logreg", "notices"),
+    [
+        ({}, 0, 0),
+        ({"logreg": 0}, 0, 0),
+        ({"logreg": 1}, 0, 1),
+        ({"LogReg": True}, 0, 1),
+    ],
+)
+def test_mutually_exclusive_concepts_replace_the_default_of_logreg(ref, given, logreg, notices):
+    version = r.ModelVersion(train_info={"params": to_struct({"template": TEMPLATE, **given})})
+    version.output_info.output_config.concepts_mutually_exclusive = True
+    plan = plan_of(ref, "visual-classifier", version)
+    assert plan.form.logreg == logreg
+    assert sum("concepts_mutually_exclusive" in notice for notice in plan.notices) == notices
+
+
+def test_data_of_a_version_is_known_though_its_hyperparameters_would_be_refused_today(ref):
+    params = {"template": TEMPLATE, "num_epochs": 5000, "dataset_id": "pets"}
+    version = r.ModelVersion(train_info={"params": to_struct(params)})
+    assert source_of(ref, "visual-classifier", version).dataset_id == "pets"
+    with pytest.raises(InvalidParams):
+        plan_of(ref, "visual-classifier", version)
 
 
 def test_every_bad_hyperparameter_is_named_and_nothing_is_made(models, orders, ref):

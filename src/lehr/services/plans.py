@@ -10,11 +10,12 @@ from google.protobuf.message import Message
 from lehr import templates
 from lehr.errors import InvalidModel
 from lehr.hyperparameters import RATES, Form, names_of, parse
+from lehr.learn.items import one_concept_alone
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_struct
 from lehr.store.items import Source
-from lehr.templates import Template
+from lehr.templates import Template, is_by_angles
 
 _OF_THE_DATA = ("dataset_id", "dataset_version_id")
 BESIDE_THE_FORM = ("template", *_OF_THE_DATA)
@@ -43,24 +44,40 @@ class Plan:
         return self.template.follows_base
 
 
-def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion) -> Plan:
-    """Checks a version that is to be trained. Raises InvalidModel or InvalidParams (all problems at once)."""
+def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion, *, is_complete: bool = True) -> Plan:
+    """Checks a version that is to be trained. Raises InvalidModel or InvalidParams (all problems at once).
+
+    `is_complete` False: concepts may still be added, so that too few of them are no problem yet.
+    """
     params = from_struct(version.train_info.params)
     template = _template(model_type_id, params.get("template"))
-    own = _hyperparameters(params, version.output_info, template)
+    own, notices = _hyperparameters(params, version.output_info, template)
     if template.follows_base:
         own |= _embedder_of(own, version.input_info)
     parsed = parse(template.form, own)
+    concept_ids = tuple(concept.id for concept in version.output_info.data.concepts)
+    if is_complete and len(concept_ids) == 1 and getattr(parsed.form, "is_exclusive", False):
+        raise InvalidModel(one_concept_alone(concept_ids[0], is_by_angles=is_by_angles(parsed.form)))
     return Plan(
         template=template,
         form=parsed.form,
-        notices=tuple(parsed.notices),
-        concept_ids=tuple(concept.id for concept in version.output_info.data.concepts),
+        notices=(*notices, *parsed.notices),
+        concept_ids=concept_ids,
         source=_source(app, params, version.train_info),
         closed_environment=version.output_info.output_config.closed_environment,
         base=_base_of(parsed.form),
         earlier=_earlier(template, version.train_info),
     )
+
+
+def source_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion) -> Source:
+    """The data that a version names, whether or not its hyperparameters would be accepted today.
+
+    Raises InvalidModel where it names no template, or data in a way that cannot be read.
+    """
+    params = from_struct(version.train_info.params)
+    _template(model_type_id, params.get("template"))
+    return _source(app, params, version.train_info)
 
 
 def _template(model_type_id: str, name: object) -> Template:
@@ -117,13 +134,21 @@ def _earlier(template: Template, train_info: resources_pb2.TrainInfo) -> tuple[s
 
 def _hyperparameters(
     params: Mapping[str, object], output_info: resources_pb2.OutputInfo, template: Template
-) -> dict[str, object]:
-    """The form's own values. `concepts_mutually_exclusive` chooses softmax where `logreg` was not given."""
+) -> tuple[dict[str, object], list[str]]:
+    """The form's own values, and what is to be said of them.
+
+    `concepts_mutually_exclusive` chooses softmax where `logreg` was not given, or as its default, which clients echo.
+    """
     own = {name: value for name, value in params.items() if name not in BESIDE_THE_FORM and value is not None}
-    exclusive = output_info.output_config.concepts_mutually_exclusive
-    if exclusive and "logreg" not in own and "logreg" in template.form.model_fields:
-        own["logreg"] = 0
-    return own
+    if not output_info.output_config.concepts_mutually_exclusive or "logreg" not in template.form.model_fields:
+        return own, []
+    given = next((spelling for spelling, name in names_of(template.form, own).items() if name == "logreg"), None)
+    if given is None:
+        return own | {"logreg": 0}, []
+    if own[given] != template.form.model_fields["logreg"].default:
+        return own, []
+    notice = "output_config.concepts_mutually_exclusive replaces the default of logreg: it is 0 (softmax)"
+    return own | {given: 0}, [notice]
 
 
 def _source(app: AppRef, params: Mapping[str, object], train_info: resources_pb2.TrainInfo) -> Source:
