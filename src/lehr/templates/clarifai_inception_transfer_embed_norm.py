@@ -13,12 +13,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lehr.hyperparameters import knob
-from lehr.templates.network_family import INCEPTION_BATCH_NORM, LITE, NetworkForm, Plan, network_arguments, recipe_of
+from lehr.templates.network_family import (
+    INCEPTION_BATCH_NORM,
+    LITE,
+    NetworkForm,
+    Plan,
+    needs_base,
+    network_arguments,
+    recipe_of,
+)
 from lehr.templates.template import Template
 
 if TYPE_CHECKING:
     from lehr.learn.problem import Problem
     from lehr.learn.recipe import Recipe
+
+_OWN_BASE = "BN-Inception's, else the base that comes with Lehr"
 
 
 class TransferForm(NetworkForm):
@@ -40,6 +50,10 @@ class TransferForm(NetworkForm):
     base_gradient_multiplier: float = knob(0.001, minimum=0.0, maximum=10.0)
     """Learning rate of the pre-initialised base, as a multiple of the head's. 0 freezes it: its features are computed
     once and the head trains in seconds."""
+    pretrained_weights: str | None = knob(None, placeholder=_OWN_BASE)
+    """What the base starts from: the name of published weights (from the folder of weights or the hub), or a trained
+    model of yours ("model_id" or "model_id/version_id"). Not set: BN-Inception's where they can be had, else the base
+    that comes with Lehr. There is no transfer from random weights."""
     average_horizontal_flips: bool = knob(True)
     """Mirror training images with probability 0.5, and average the predictions of image and mirror. Switch it off where
     left and right differ, as in text."""
@@ -47,6 +61,10 @@ class TransferForm(NetworkForm):
     """Accepted for old clients; a GPU is used when there is one."""
     embeddings_layer: str = knob("mod5B.concat", options=("mod5B.concat",))
     """The layer whose pooled features the head reads: the last before the classifier."""
+
+    def problems(self) -> tuple[str, ...]:
+        """No base to transfer from."""
+        return (*super().problems(), *needs_base(self, _OWN_BASE))
 
 
 def recipe(form: TransferForm, problem: Problem) -> Recipe:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lehr.hyperparameters import Form, knob, resolved_lrate
 from lehr.learn.data.order import MOST_ITEMS
 from lehr.learn.schedule import Schedule, Steps, WarmedUp
+from lehr.templates.network_family import scratch_notices
 from lehr.templates.step_notices import step_notices
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class DetectorFamily:
 
 def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, problem: Problem) -> Recipe:
     """The recipe that all detectors share."""
-    from lehr.learn.base_weights import choose_base, scratch_notice
+    from lehr.learn.base_weights import choose_base
     from lehr.learn.data.sampler import epoch_batches
     from lehr.learn.learners.detection import DetectorTraining, detection_learning
     from lehr.learn.preprocessing import Preprocessing
@@ -188,7 +189,7 @@ def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, p
         seed=form.seed,
         is_balanced=form.balanced_sampling,
         output="detections",
-        notices=() if weights.are_pretrained else (scratch_notice(weights),),
+        notices=scratch_notices(form, weights),
         provenance=weights.to_json(),
     )
 

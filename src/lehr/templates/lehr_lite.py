@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lehr.hyperparameters import knob, resolved_lrate
 from lehr.learn.schedule import Steps
 from lehr.templates.classifier_form import ClassifierForm
+from lehr.templates.network_family import needs_base
 from lehr.templates.template import Template
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lehr.learn.recipe import BeginLearning, Recipe
 
 BASE = "tf_efficientnet_lite0"
+_OWN_BASE = "the base that comes with Lehr"
 _MAX_GRADIENT_NORM = 1.0
 """When fine-tuning: pictures unlike photographs make the first gradients hundreds of times longer, and it diverges."""
 _HEAD_WEIGHT_DECAY = 1e-2
@@ -37,11 +39,15 @@ class LiteForm(ClassifierForm):
     """Number of epochs to run at the initial learning rate, before its first drop; not set: half of num_epochs."""
     step_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="a quarter of num_epochs")
     """Number of epochs between drops of the learning rate; not set: a quarter of num_epochs."""
-    pretrained_weights: str | None = knob(None, placeholder="the base that comes with Lehr")
+    pretrained_weights: str | None = knob(None, placeholder=_OWN_BASE)
     """Start from the base of a trained model of yours, "model_id" or "model_id/version_id", instead of the one that
     comes with Lehr. Only models of Lehr_Lite have a base of this kind."""
     per_item_lrate: float | None = knob(0.0003125, minimum=0.0)
     """Learning rate per item: lrate = batch_size * per_item_lrate."""
+
+    def problems(self) -> tuple[str, ...]:
+        """No base to put a head on."""
+        return (*super().problems(), *needs_base(self, _OWN_BASE))
 
     @property
     def steps(self) -> Steps:
