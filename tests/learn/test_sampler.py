@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lehr.learn.data.sampler import Stream, epoch_batches
-from lehr.learn.schedule import Steps, Triangle, default_decay
+from lehr.learn.schedule import Steps, Triangle, WarmedUp, default_decay, facts_of
 
 
 def test_short_epochs_starve_no_item() -> None:
@@ -58,6 +58,16 @@ def test_the_default_decay_never_ends_below_a_thousandth() -> None:
     schedule = Steps(init_epochs=25, step_epochs=7, decay=default_decay(65, 25, 7))
     assert schedule(64) >= 0.999e-3
     assert [schedule(24), schedule(25)] == [1.0, 10**-0.5]
+
+
+def test_a_schedule_says_what_it_came_to() -> None:
+    steps = Steps.over(65, init=25, step=7, decay=None)
+    assert facts_of(steps) == {"name": "Steps", "init_epochs": 25, "step_epochs": 7, "decay": 10**-0.5}
+    assert facts_of(WarmedUp(schedule=steps, epochs=0.5)) == {
+        "name": "WarmedUp",
+        "epochs": 0.5,
+        "schedule": facts_of(steps),
+    }
 
 
 def test_the_triangle_climbs_and_falls() -> None:
