@@ -12,8 +12,11 @@ import pytest
 from lehr.errors import InvalidParams
 from lehr.hyperparameters import Form, describe, knob, parse, resolved_lrate
 from lehr.templates import CATALOGUE
+from lehr.templates.clarifai_inception_transfer_embed_norm import TransferForm
 from lehr.templates.classification_cifar10_v1 import Cifar10Form
+from lehr.templates.detector_form import DetectorForm
 from lehr.templates.lehr_lite import LiteForm
+from lehr.templates.network_family import NetworkForm
 
 
 class Example(Form):
@@ -59,6 +62,8 @@ def test_all_problems_come_at_once_each_with_name_value_range_and_nearest() -> N
         ({"num_epochs": 201.0}, "the nearest is 200"),
         ({"num_epochs": "3"}, "num_epochs is '3'; it must be a whole number"),
         ({"num_epochs": [3]}, "it must be a whole number"),
+        ({"num_epochs": True}, "num_epochs is true; it must be a whole number from 1 to 200"),
+        ({"test_freq": False}, "test_freq is false; it must be a whole number at least 0"),
         ({"test_freq": -1}, "it must be at least 0"),
         ({"weights": "coco"}, "weights is 'coco'; it must be one of: none, imagenet"),
         ({"use_perclass_regression": True}, "no meaning for this template: it is a setting of detectors"),
@@ -83,6 +88,8 @@ def test_whole_doubles_are_whole_numbers_and_names_are_forgiven() -> None:
     )
     assert isinstance(form.num_epochs, int)
     assert notices == ()
+    for value in (False, True):
+        assert parse(LiteForm, {"logreg": value}).form.logreg is int(value)
     assert parse(Example, {"num_epochs": None}).form == Example()
 
 
@@ -170,7 +177,42 @@ def test_a_list_of_numbers_comes_as_a_list_or_as_a_text(given: object) -> None:
     assert parse(ListForm, {"ratios": described.default}).form.ratios == (0.5, 1.0)
 
 
-@pytest.mark.parametrize("given", [[], [0.01], [11], "a, b", 3, [None], True])
+@pytest.mark.parametrize("given", [[], [0.01], [11], "a, b", 3, [None], True, [True, 2]])
 def test_a_list_that_cannot_be_is_refused_with_its_limits(given: object) -> None:
     with pytest.raises(InvalidParams, match=r"ratios is .*; it must be"):
         parse(ListForm, {"ratios": given})
+
+
+@pytest.mark.parametrize(
+    ("form", "params", "told"),
+    [
+        (
+            NetworkForm,
+            {"num_epochs": 20, "init_epochs": 25, "lrate_decay": 0.5},
+            "with init_epochs 25 the learning rate takes no drop within num_epochs 20, so that lrate_decay 0.5 has no "
+            "effect; an init_epochs below that makes it drop",
+        ),
+        (NetworkForm, {"num_epochs": 20, "step_epochs": 5}, "with step_epochs 5 the learning rate takes no drop"),
+        (TransferForm, {"lrate_decay": 0.5}, "the learning rate takes no drop within num_epochs 20, so that"),
+        (Cifar10Form, {"lrate_decay": 0.5}, "the learning rate takes no drop within num_epochs 10, so that"),
+        (Cifar10Form, {"step_epochs": 10}, "with step_epochs 10 the learning rate takes no drop"),
+        (DetectorForm, {"init_epochs": 30}, "with init_epochs 30 the learning rate takes no drop"),
+    ],
+)
+def test_drops_of_the_rate_that_do_not_come_are_told(form: type[Form], params: dict[str, object], told: str) -> None:
+    [notice] = parse(form, params).notices
+    assert notice.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("form", "params"),
+    [
+        (NetworkForm, {"num_epochs": 2}),
+        (NetworkForm, {"num_epochs": 26, "init_epochs": 25, "lrate_decay": 0.5}),
+        (TransferForm, {"step_epochs": 5, "lrate_decay": 0.5}),
+        (LiteForm, {"lrate_decay": 0.5}),
+        (DetectorForm, {"step_epochs": 2}),
+    ],
+)
+def test_drops_that_come_or_that_nobody_asked_for_are_no_notice(form: type[Form], params: dict[str, object]) -> None:
+    assert parse(form, params).notices == ()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar, Union, get_args, get_origin
 
@@ -37,6 +37,14 @@ class Form(BaseModel):
 
     meaningless: ClassVar[Mapping[str, str]] = {}
     """Names that are known elsewhere but mean nothing here, each with the reason."""
+
+    def problems(self) -> tuple[str, ...]:
+        """What cannot be, though each value alone is good; one sentence each."""
+        return ()
+
+    def notices(self) -> tuple[str, ...]:
+        """What should be known of values that go together; one sentence each."""
+        return ()
 
 
 FormT = TypeVar("FormT", bound=Form)
@@ -109,7 +117,16 @@ def parse(form_type: type[FormT], params: Mapping[str, object]) -> Parsed:
         problems += _settle_rates(knobs, values, notices)
     if problems:
         raise InvalidParams(problems)
-    return Parsed(form_type(**values), tuple(notices))
+    form = form_type(**values)
+    if form.problems():
+        raise InvalidParams(form.problems())
+    return Parsed(form, (*notices, *form.notices()))
+
+
+def names_of(form_type: type[Form], given: Iterable[str]) -> dict[str, str]:
+    """Each of a client's spellings with the name of the hyperparameter that it means; itself where it means none."""
+    knobs = {knob.name: knob for knob in describe(form_type)}
+    return {spelling: _known_name(spelling, knobs) or spelling for spelling in given}
 
 
 def resolved_lrate(form: Form) -> float:
@@ -227,7 +244,7 @@ def _checked_numbers(knob: Knob, given: object) -> _Checked:
     """A list of numbers, or a text of them with commas; each within the knob's limits."""
     parts: Any = given.strip("[]() ").split(",") if isinstance(given, str) else given
     try:
-        values = tuple(float(part) for part in parts)
+        values = tuple(math.nan if isinstance(part, bool) else float(part) for part in parts)
     except (TypeError, ValueError):
         return _Checked(problem=f"{knob.name} is {_shown(given)}; it must be a list of numbers such as {knob.default}")
     low, high = knob.minimum or -math.inf, knob.maximum or math.inf
@@ -241,8 +258,12 @@ def _as_text(values: tuple[float, ...]) -> str:
 
 
 def _checked_number(knob: Knob, given: object) -> _Checked:
-    """A finite number inside the range; off the step it is rounded, with a notice; half an integer is refused."""
-    if not isinstance(given, bool | int | float):
+    """A finite number inside the range; off the step it is rounded, with a notice; half an integer is refused.
+
+    True and false are 1 and 0 where the range ends there, and no numbers elsewhere.
+    """
+    is_truth = isinstance(given, bool) and (knob.minimum, knob.maximum) != (0, 1)
+    if is_truth or not isinstance(given, bool | int | float):
         return _Checked(problem=f"{knob.name} is {_shown(given)}; it must be {_a_number(knob)}{_range(knob)}")
     value = float(given)
     if not math.isfinite(value):

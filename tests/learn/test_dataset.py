@@ -101,7 +101,14 @@ def test_background_trains_only_in_an_open_environment(tmp_path: Path) -> None:
         ([], {}, NoTrainingData, "no items"),
         ([BIRD], {}, NoPositives, "they carry: bird"),
         ([item(photo(0), negatives=("cat",))], {}, NoPositives, "unset value is 0"),
-        ([item(photo(0), "cat", "dog")], {"exclusive": True}, TrainingStopped, "set logreg to 1"),
+        ([item(photo(0), "cat", "dog")], {"exclusive": True}, TrainingStopped, "With logreg 1 several may be true"),
+        (
+            [item(photo(0), "cat", "dog", name="both")],
+            {"exclusive": True, "is_by_angles": True},
+            TrainingStopped,
+            r"1 item \(both\) carry more than one .* but in learning by angles exactly one can be true. "
+            "Correct these items. With an embedder that learns as a classifier",
+        ),
         ([item(b"text", "cat", name="bad one"), *CATS[:9]], {}, TooManyBadItems, "bad one: This is text"),
         (
             [item(b"text", "cat"), *(item(photo(seed)) for seed in range(30))],
@@ -120,8 +127,27 @@ def test_a_set_that_cannot_train_is_refused_with_what_was_found(
 
 
 def test_softmax_over_one_concept_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SingleClass, match="logreg"):
+    with pytest.raises(SingleClass, match="set logreg to 1"):
         build_data(order("cat", exclusive=True), CATS, packs=Packs(tmp_path))
+    with pytest.raises(SingleClass, match=r"Learning by angles .* choose an embedder that learns as a classifier"):
+        build_data(order("cat", exclusive=True, is_by_angles=True), CATS, packs=Packs(tmp_path))
+
+
+@pytest.mark.parametrize("by_angles", [False, True])
+def test_items_that_only_several_true_concepts_could_use_are_left_out_and_told(tmp_path: Path, by_angles: bool) -> None:
+    negative = item(photo(501), negatives=("cat",), name="not a cat")
+    items = [*CATS, *DOGS, BIRD, negative]
+
+    def told(**changes: object) -> dict[str, tuple[str, ...]]:
+        made = order(exclusive=True, is_by_angles=by_angles, **changes)
+        findings = build_data(made, items, packs=Packs(tmp_path)).findings
+        advice = "learns as a classifier" if by_angles else "With logreg 1 they train as background"
+        assert all(advice in finding.text for finding in findings if finding.kind == "without_concept")
+        return {finding.kind: finding.item_ids for finding in findings}
+
+    assert set(told()["without_concept"]) == {BIRD.id, "not a cat"}
+    assert told(closed_environment=True)["without_concept"] == ("not a cat",)
+    assert not [each for each in build_data(order(), items, packs=Packs(tmp_path)).findings if "left out" in each.text]
 
 
 def test_what_looks_wrong_is_said_before_training(tmp_path: Path) -> None:

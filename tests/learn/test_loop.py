@@ -131,6 +131,25 @@ def test_the_step_size_moves_at_the_right_epochs(data: Data) -> None:
     assert seen == pytest.approx({1: 0.1, 2: 0.1, 3: 0.05, 4: 0.05, 5: 0.05, 6: 0.025})
 
 
+@pytest.mark.parametrize(("num_items", "sizes"), [(20, [16, 4]), (18, [16]), (150, [16] * 9 + [6])])
+def test_an_epoch_takes_as_many_items_as_it_is_told(data: Data, num_items: int, sizes: list[int]) -> None:
+    assert 20 < data.num_train < 170, "fewer than there are, and as many as there are and some of them again"
+    recipe = recipe_of(data, num_items_per_epoch=num_items, batch_size=16)
+    stepped = [event for event in train(recipe, data) if isinstance(event, Stepped)]
+    assert [event.num_items for event in stepped] == sizes * 2
+    assert [event.epoch for event in stepped] == [1] * len(sizes) + [2] * len(sizes)
+    assert {event.num_steps for event in stepped} == {2 * len(sizes)}
+
+
+@pytest.mark.parametrize(("test_freq", "judged"), [(0, [5]), (2, [2, 4, 5]), (1, [1, 2, 3, 4, 5]), (7, [5])])
+def test_the_held_out_items_are_looked_at_every_so_many_epochs_and_at_the_end(
+    data: Data, test_freq: int, judged: list[int]
+) -> None:
+    recipe = recipe_of(data, num_epochs=5, num_items_per_epoch=8, batch_size=8, test_freq=test_freq)
+    ends = [event for event in train(recipe, data) if isinstance(event, EpochEnded)]
+    assert [end.epoch for end in ends if end.metrics] == judged
+
+
 def test_softmax_probabilities_sum_to_one_and_sigmoid_ones_need_not(data: Data) -> None:
     for logreg, close in ((0, True), (1, False)):
         recipe = recipe_of(data, logreg=logreg)

@@ -35,6 +35,9 @@ from lehr.learn.offline import FolderOrder, Prediction, Unreadable, predict_file
 from lehr.learn.predictor import Predictor
 from lehr.learn.recipe import Recipe
 from lehr.learn.weights import BUILT_IN, load_pretrained
+from lehr.protocol import resources_pb2
+from lehr.protocol.structs import from_struct
+from lehr.services.trained import describe_trained
 from lehr.templates import find
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -73,6 +76,11 @@ def test_a_model_folder_says_what_it_is(model: Path, data: Data) -> None:
     assert [entry["epoch"] for entry in bundle.details["history"]] == [1, 2, 3]
     assert bundle.details["data"]["fingerprint"] == data.fingerprint
     assert bundle.serving["form"] == "openvino"
+    version = resources_pb2.ModelVersion()
+    describe_trained(version, bundle, evaluation, data)
+    kept = from_struct(version.metadata)["lehr"]
+    assert kept["lrate"] == pytest.approx(0.001465 * 32)  # type: ignore[index, call-overload]
+    assert kept["schedule"]["name"] == "Triangle"  # type: ignore[index, call-overload]
 
 
 def test_every_form_gives_the_same_answers(model: Path, data: Data) -> None:

@@ -11,7 +11,7 @@ import pytest
 from films import BLUE, RED, colours
 
 from lehr.compose import probe
-from lehr.errors import Busy, InvalidParams, LehrError, NotFound, NoTrainingData, TrainingStopped
+from lehr.errors import Busy, InvalidModel, InvalidParams, LehrError, NotFound, NoTrainingData, TrainingStopped
 from lehr.learn import device, gpu_turns
 from lehr.learn.device import Device
 from lehr.learn.pace import Pace
@@ -149,6 +149,15 @@ def test_without_inputs_or_dataset_there_is_nothing_to_count(estimates, ref, tmp
         made.estimate(ref, "m", ask(count=0))
     with pytest.raises(NotFound, match="no dataset 'nowhere'"):
         made.estimate(ref, "m", ask({"dataset_id": "nowhere"}))
+
+
+def test_counts_that_no_training_has_are_refused_before_anything_is_measured(estimates, ref, tmp_path):
+    made = estimates(answering(tmp_path, None))
+    with pytest.raises(InvalidModel, match="estimated_input_count is 4000000000; it must be at most 10000000"):
+        made.estimate(ref, "m", ask({}, count=4_000_000_000))
+    with pytest.raises(InvalidParams, match="num_items_per_epoch is 1e\\+10; it must be from 0 to 10000000"):
+        made.estimate(ref, "m", ask({"num_items_per_epoch": 1e10}))
+    assert not (tmp_path / "asked").exists()
 
 
 def test_a_probe_that_takes_too_long_is_told_and_killed(tmp_path):

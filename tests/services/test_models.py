@@ -9,6 +9,7 @@ from lehr.protocol import service_pb2 as s
 from lehr.protocol.structs import from_struct, to_struct
 from lehr.services.models import Models
 from lehr.services.paging import paging
+from lehr.services.plans import inherited, plan_of, source_of
 from lehr.services.training import Orders
 from lehr.services.training_data import searches_of
 from lehr.store import concepts, datasets
@@ -69,6 +70,107 @@ def test_parameters_are_inherited_one_by_one_but_not_across_templates(models, or
     assert from_struct(same.train_info.params) == {"template": TEMPLATE, "num_epochs": 3, "batch_size": 32}
     other = orders.request(ref, "m", order(template="Lehr_Lite")).model_version
     assert from_struct(other.train_info.params) == {"template": "Lehr_Lite"}
+
+
+def inherits(models, orders, ref, own: dict, given: dict) -> dict:
+    """What a version with `given` trains with, where the model has `own`."""
+    models.create(ref, [classifier(**own)])
+    return from_struct(orders.request(ref, "m", order(**given)).model_version.train_info.params)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "trained"),
+    [
+        ({"test_freq": 2}, {"test_every": 3}, {"test_every": 3}),
+        ({"num-epochs": 2}, {"num_epochs": 3}, {"num_epochs": 3}),
+        ({"num-epochs": 2}, {"batch_size": 3}, {"num-epochs": 2, "batch_size": 3}),
+        ({"lrate": 0.1}, {"per_item_lrate": 0.001}, {"per_item_lrate": 0.001}),
+        ({"lrate": 0.1, "seed": 1}, {"per_128_lrate": None}, {"lrate": 0.1, "seed": 1, "per_128_lrate": None}),
+        ({"lrate": 0.1}, {"lrate": None}, {"lrate": None}),
+    ],
+)
+def test_what_a_version_says_replaces_what_the_model_says_however_it_is_spelled(
+    models, orders, ref, own, given, trained
+):
+    assert inherits(models, orders, ref, {"template": TEMPLATE, **own}, given) == {"template": TEMPLATE, **trained}
+
+
+def test_another_spelling_of_the_template_is_no_other_template(models, orders, ref):
+    own = {"template": "Clarifai-InceptionV2", "num_epochs": 2}
+    found = inherits(models, orders, ref, own, {"template": "Clarifai_InceptionV2", "batch_size": 8})
+    assert found == {"template": "Clarifai_InceptionV2", "num_epochs": 2, "batch_size": 8}
+
+
+def test_the_data_set_is_inherited_as_a_whole_across_templates_or_not_at_all(db, models, orders, ref):
+    with db.write() as tx:
+        datasets.insert(tx, ref, [r.Dataset(id="pets"), r.Dataset(id="cars")])
+    models.create(ref, [classifier(template=TEMPLATE, dataset_id="pets", dataset_version_id="")])
+    other = orders.request(ref, "m", order(template="Lehr_Lite")).model_version
+    assert from_struct(other.train_info.params)["dataset_id"] == "pets"
+    request = order(template=TEMPLATE)
+    request.model_versions[0].train_info.dataset.id = "cars"
+    cars = orders.request(ref, "m", request).model_version
+    assert "dataset_id" not in cars.train_info.params.fields
+    assert plan_of(ref, "visual-classifier", cars).source.dataset_id == "cars"
+
+
+def test_the_earlier_model_is_inherited_unless_the_version_begins_otherwise():
+    own = r.Model(model_type_id="visual-classifier", train_info={"params": to_struct({"template": "Lehr_Lite"})})
+    own.train_info.resume_from_model.id = "before"
+    assert inherited(own, None).train_info.resume_from_model.id == "before"
+    again = r.ModelVersion(train_info={"params": to_struct({"template": "lehr-lite", "num_epochs": 2})})
+    assert inherited(own, again).train_info.resume_from_model.id == "before"
+    for begins in ({"template": TEMPLATE}, {"pretrained_weights": "mine"}):
+        version = r.ModelVersion(train_info={"params": to_struct(begins)})
+        assert not inherited(own, version).train_info.HasField("resume_from_model")
+    version = r.ModelVersion()
+    version.train_info.resume_from_model.id = "another"
+    assert inherited(own, version).train_info.resume_from_model.id == "another"
+
+
+@pytest.mark.parametrize(
+    ("kind", "template", "advice"),
+    [
+        ("visual-classifier", TEMPLATE, "set logreg to 1"),
+        ("visual-embedder", "Clarifai_ResNet_AngularMargin", "choose an embedder that learns as a classifier"),
+    ],
+)
+def test_one_named_concept_alone_is_refused_before_anything_is_queued(models, orders, ref, kind, template, advice):
+    params = {"template": template} | ({"logreg": 0} if kind == "visual-classifier" else {})
+    made = classifier(concept_ids=["a"], **params)
+    made.model_type_id = kind
+    models.create(ref, [made])
+    with pytest.raises(InvalidModel, match=advice):
+        orders.request(ref, "m", order())
+    assert len(models.list_versions(ref, "m", paging(1, 10))) == 1
+    version = order(seed=1)
+    version.model_versions[0].output_info.data.concepts.extend(r.Concept(id=name) for name in "ab")
+    assert orders.request(ref, "m", version).model_version.status.code == 21103
+
+
+@pytest.mark.parametrize(
+    ("given", "logreg", "notices"),
+    [
+        ({}, 0, 0),
+        ({"logreg": 0}, 0, 0),
+        ({"logreg": 1}, 0, 1),
+        ({"LogReg": True}, 0, 1),
+    ],
+)
+def test_mutually_exclusive_concepts_replace_the_default_of_logreg(ref, given, logreg, notices):
+    version = r.ModelVersion(train_info={"params": to_struct({"template": TEMPLATE, **given})})
+    version.output_info.output_config.concepts_mutually_exclusive = True
+    plan = plan_of(ref, "visual-classifier", version)
+    assert plan.form.logreg == logreg
+    assert sum("concepts_mutually_exclusive" in notice for notice in plan.notices) == notices
+
+
+def test_data_of_a_version_is_known_though_its_hyperparameters_would_be_refused_today(ref):
+    params = {"template": TEMPLATE, "num_epochs": 5000, "dataset_id": "pets"}
+    version = r.ModelVersion(train_info={"params": to_struct(params)})
+    assert source_of(ref, "visual-classifier", version).dataset_id == "pets"
+    with pytest.raises(InvalidParams):
+        plan_of(ref, "visual-classifier", version)
 
 
 def test_every_bad_hyperparameter_is_named_and_nothing_is_made(models, orders, ref):

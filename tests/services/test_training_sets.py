@@ -2,11 +2,17 @@
 
 from types import SimpleNamespace
 
+import pytest
+
+from lehr.learn.data import dataset
+from lehr.learn.data.order import DataOrder
 from lehr.learn.items import Box, Item, OfVideo
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import status_code_pb2
 from lehr.protocol.statuses import status
+from lehr.protocol.structs import to_struct
 from lehr.services.bundles import Bundles
+from lehr.services.plans import plan_of
 from lehr.services.training import Training, _Run
 from lehr.services.training_contents import Contents
 from lehr.services.training_sets import TrainingSet, packed, unpacked
@@ -15,6 +21,12 @@ from lehr.store.inputs import NewInput
 from lehr.store.items import Source
 from lehr.store.sweep import sweep
 from lehr.store.versions import ModelVersionRef
+
+
+@pytest.fixture
+def training(db, blobs, queue, tmp_path):
+    bundles = Bundles(db=db, blobs=blobs, cache=tmp_path / "bundles")
+    return Training(db=db, blobs=blobs, queue=queue, bundles=bundles, decoders=None, packs=tmp_path / "packs")
 
 
 def test_a_training_set_comes_back_as_it_was(blobs):
@@ -36,7 +48,7 @@ def test_a_training_set_comes_back_as_it_was(blobs):
     assert packed(again) == packed(kept)
 
 
-def test_what_is_labelled_after_the_first_attempt_does_not_change_the_second(db, blobs, queue, ref, tmp_path):
+def test_what_is_labelled_after_the_first_attempt_does_not_change_the_second(db, blobs, queue, ref, training):
     def upload(input_id):
         with db.write() as tx:
             message = r.Input(id=input_id, status=status(30000))
@@ -49,8 +61,6 @@ def test_what_is_labelled_after_the_first_attempt_does_not_change_the_second(db,
         versions.insert(tx, ref, "m", r.ModelVersion(id="v", status=status(status_code_pb2.MODEL_TRAINING)))
         job_id = queue.add(tx, "train", {}, str(vref))
     upload("rose")
-    bundles = Bundles(db=db, blobs=blobs, cache=tmp_path / "bundles")
-    training = Training(db=db, blobs=blobs, queue=queue, bundles=bundles, decoders=None, packs=tmp_path / "packs")
     run = _Run(training=training, job=queue.claim("me", job_id=job_id), vref=vref)
     plan = SimpleNamespace(concept_ids=(), source=Source(app=ref))
 
@@ -59,3 +69,27 @@ def test_what_is_labelled_after_the_first_attempt_does_not_change_the_second(db,
     assert [item.id for item in first.items] == ["rose"]
     assert training._training_set(run, plan) == first
     assert sweep(db, blobs, grace_seconds=0) == 0
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_a_request_says_of_its_data_reaches_the_order_that_chooses_them(
+    db, queue, ref, training, monkeypatch, closed
+):
+    vref = ModelVersionRef(ref, "m", "v")
+    params = {"template": "Clarifai_ResNext", "invalid_data_tolerance_percent": 12.5, "logreg": 0, "image_size": 64}
+    version = r.ModelVersion(id="v", train_info={"params": to_struct(params)}, status=status(21103))
+    version.output_info.output_config.closed_environment = closed
+    version.output_info.data.concepts.extend(r.Concept(id=name) for name in ("rose", "tulip"))
+    with db.write() as tx:
+        models.insert(tx, ref, [r.Model(id="m", model_type_id="visual-classifier")])
+        versions.insert(tx, ref, "m", version)
+        job_id = queue.add(tx, "train", {}, str(vref))
+    run = _Run(training=training, job=queue.claim("me", job_id=job_id), vref=vref)
+    monkeypatch.setattr(dataset, "build_data", lambda order, items, **rest: order)
+    assert training._data(run, plan_of(ref, "visual-classifier", version), None) == DataOrder(
+        concepts=("rose", "tulip"),
+        image_size=64,
+        exclusive=True,
+        closed_environment=closed,
+        invalid_data_tolerance_percent=12.5,
+    )

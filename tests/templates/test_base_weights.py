@@ -10,6 +10,7 @@ from learning import Lesson, data_for, learned, recipe_for, some_digits
 from safetensors.torch import save_file
 
 from lehr.errors import InvalidParams
+from lehr.hyperparameters import describe, parse
 from lehr.learn.base_weights import choose_base, fill, of_model
 from lehr.learn.data.dataset import Data
 from lehr.learn.device import Device
@@ -19,7 +20,7 @@ from lehr.learn.nets.backbone import batchnorms
 from lehr.learn.nets.backbones import build_backbone
 from lehr.learn.nets.catalogue import build
 from lehr.learn.problem import Problem
-from lehr.templates import CATALOGUE
+from lehr.templates import CATALOGUE, find
 
 RESNEXT = ("Clarifai_ResNext", "visual-classifier")
 SMALL = {"image_size": 32, "inference_crop_type": "center"}
@@ -131,6 +132,44 @@ def test_transfer_says_which_base_it_took_and_slows_it(data: Data) -> None:
     assert recipe.net.arguments["backbone"] == "efficientnet_lite0"
     assert recipe.descent.multipliers == (("base.*", 0.001),)
     assert recipe.descent.lrate == 0.1
+
+
+@pytest.mark.parametrize("name", ["Clarifai_InceptionTransferEmbedNorm", "Lehr_Lite"])
+def test_a_template_that_builds_on_a_base_refuses_to_do_without(name: str) -> None:
+    form = find("visual-classifier", name).form
+    with pytest.raises(InvalidParams, match="pretrained_weights is 'none', but this template builds on a pretrained"):
+        parse(form, {"pretrained_weights": "none"})
+    assert "none" not in {knob.name: knob.sentence for knob in describe(form)}["pretrained_weights"]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "is_refused"),
+    [
+        ("Clarifai_ResNext", {}, True),
+        ("Clarifai_InceptionBatchNorm", {"pretrained_weights": "mine"}, True),
+        ("Clarifai_InceptionBatchNorm", {"pretrained_weights": "none"}, False),
+        ("classification_basemodel_v1_embed", {}, True),
+        ("classification_basemodel_v1_embed", {"preinit": "none"}, False),
+        ("classification_basemodel_v1_embed", {"preinit": "none", "pretrained_weights": "mine"}, True),
+        ("classification_basemodel_v1_embed", {"model_cfg": "inception_v2"}, False),
+        ("Clarifai_ResNet_AngularMargin", {}, False),
+    ],
+)
+def test_an_embedding_that_is_the_base_itself_must_learn(
+    name: str, params: dict[str, object], is_refused: bool
+) -> None:
+    form, frozen = find("visual-embedder", name).form, {"base_gradient_multiplier": 0, **params}
+    if not is_refused:
+        assert parse(form, frozen).form.base_gradient_multiplier == 0
+        return
+    with pytest.raises(InvalidParams, match="base_gradient_multiplier is 0, which would leave nothing to learn"):
+        parse(form, frozen)
+
+
+def test_a_detector_without_weights_says_that_it_has_no_base_to_slow_down(data: Data) -> None:
+    recipe = recipe_for("Lehr_Lite", "visual-detector", data, pretrained_weights="none", base_gradient_multiplier=0)
+    assert [notice.split()[0] for notice in recipe.notices] == ["STARTING", "base_gradient_multiplier"]
+    assert recipe_for("Lehr_Lite", "visual-detector", data, base_gradient_multiplier=0).notices == ()
 
 
 def test_the_built_in_base_is_the_same_network_under_both_of_its_names() -> None:

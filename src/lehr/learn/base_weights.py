@@ -18,11 +18,8 @@ from torch import Tensor, nn
 from lehr.errors import InvalidParams
 from lehr.learn.bundle import Bundle, read_bundle
 from lehr.learn.nets.backbone import Backbone, load_in_order, published_keys
-from lehr.learn.problem import Problem
+from lehr.learn.problem import NONE, Problem
 from lehr.learn.weights import Provenance, find_weights
-
-NONE = "none"
-"""What `pretrained_weights` says to start from random weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

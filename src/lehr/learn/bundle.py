@@ -1,6 +1,6 @@
 """A trained model as a folder, complete in itself: weights, facts, and the form that serves it.
 
-    model.json         format, template, form, concepts, preprocessing, thresholds, metrics, versions, warnings, serving
+    model.json         format, template, form, rate and its schedule, concepts, preprocessing, thresholds, metrics, …
     model.safetensors  the network's weights
     evaluation.json    everything measured on the held-out items (absent without any)
     model.onnx, openvino.xml, openvino.bin   the CPU form, absent when it does not compute what torch computes
@@ -32,6 +32,7 @@ from lehr.learn.metrics.detection import DetectorEvaluation
 from lehr.learn.metrics.embedding import EmbeddingEvaluation
 from lehr.learn.openvino_form import CHUNK, ONNX_FILE, OPENVINO_FILE, OpenvinoNet, cpu_precision, export
 from lehr.learn.preprocessing import Preprocessing
+from lehr.learn.schedule import facts_of
 from lehr.learn.views import averaged
 
 if TYPE_CHECKING:
@@ -264,6 +265,8 @@ def _details(recipe: Recipe, data: Data, state: State, evaluation: AnyEvaluation
         "format": FORMAT,
         "template": recipe.template,
         "form": dict(recipe.form),
+        "lrate": recipe.descent.lrate,
+        "schedule": facts_of(recipe.schedule),
         "concepts": list(recipe.problem.concepts),
         "net": {"name": recipe.net.name, "arguments": dict(recipe.net.arguments)},
         "output": recipe.output,

@@ -56,8 +56,8 @@ class Finding:
     """Something worth knowing before the training is over."""
 
     kind: str
-    """"unreadable", "no_positives", "few_positives", "imbalance", "background", "near_duplicates", "no_held_out"; of
-    boxes: "bad_boxes", "no_boxes", "tiny_boxes"."""
+    """"unreadable", "no_positives", "few_positives", "imbalance", "background", "without_concept", "near_duplicates",
+    "unseen", "no_held_out"; of boxes: "bad_boxes", "no_boxes", "tiny_boxes"."""
     text: str
     """The sentence for the person."""
     concepts: tuple[str, ...] = ()
@@ -81,28 +81,71 @@ def chosen(order: DataOrder, items: Sequence[Item]) -> tuple[Item, ...]:
     if not items:
         raise NoTrainingData("There are no items to train on: add inputs with concepts, or choose another dataset.")
     if order.exclusive and len(concepts) < 2:
-        raise SingleClass(
-            f"With logreg 0 (softmax) one concept alone ({order.concepts[0]!r}) is always certain: "
-            "add a second concept, or set logreg to 1."
-        )
+        raise SingleClass(one_concept_alone(order.concepts[0], is_by_angles=order.is_by_angles))
     positive = [item for item in items if item.positives & concepts]
     if not positive:
         raise NoPositives(_no_positives(order, items))
     if order.exclusive:
-        _check_exclusive(concepts, positive)
+        _check_exclusive(order, positive)
         return tuple(positive)
-    if order.closed_environment:
-        return tuple(item for item in items if (item.positives | item.negatives) & concepts)
-    return tuple(items)
+    return tuple(_in_environment(order, items))
 
 
-def _check_exclusive(concepts: set[str], items: Sequence[Item]) -> None:
+def findings_of_choice(order: DataOrder, items: Sequence[Item]) -> list[Finding]:
+    """What is to be said of items that `chosen` leaves out although the environment has them."""
+    concepts = set(order.concepts)
+    out = [item.id for item in _in_environment(order, items) if order.exclusive and not item.positives & concepts]
+    if not out:
+        return []
+    text = (
+        f"{_listed(out)} without any of the model's concepts {'is' if len(out) == 1 else 'are'} left out: "
+        f"{_why_one(order)} each must carry one. {_instead(order, 'they train as background')}"
+    )
+    return [Finding(kind="without_concept", text=text, item_ids=tuple(out))]
+
+
+def one_concept_alone(concept: str, *, is_by_angles: bool) -> str:
+    """The sentence for a training that tells concepts apart, and has but one."""
+    if is_by_angles:
+        return (
+            f"Learning by angles tells concepts apart, and {concept!r} is the only one: add a second concept, or "
+            "choose an embedder that learns as a classifier and has logreg, such as Clarifai_ResNext."
+        )
+    return (
+        f"With logreg 0 (softmax) one concept alone ({concept!r}) is always certain: add a second concept, or set "
+        "logreg to 1."
+    )
+
+
+def _in_environment(order: DataOrder, items: Sequence[Item]) -> Sequence[Item]:
+    """All items, or in a closed environment those of which one of the concepts is known to be true or false."""
+    concepts = set(order.concepts)
+    return [item for item in items if not order.closed_environment or (item.positives | item.negatives) & concepts]
+
+
+def _check_exclusive(order: DataOrder, items: Sequence[Item]) -> None:
+    concepts = set(order.concepts)
     several = [item.id for item in items if len(item.positives & concepts) > 1]
     if several:
         raise TrainingStopped(
-            f"{len(several)} items carry more than one concept ({', '.join(several[:5])}{', …' * (len(several) > 5)}), "
-            "but with logreg 0 (softmax) exactly one can be true: set logreg to 1, or correct these items."
+            f"{_listed(several)} carry more than one of the model's concepts, but {_why_one(order)} exactly one can be "
+            f"true. Correct these items. {_instead(order, 'several may be true')}"
         )
+
+
+def _listed(ids: Sequence[str]) -> str:
+    """ "7 items (a, b, c, d, e, …)"."""
+    return f"{len(ids)} item{'s' * (len(ids) > 1)} ({', '.join(ids[:5])}{', …' * (len(ids) > 5)})"
+
+
+def _why_one(order: DataOrder) -> str:
+    return "in learning by angles" if order.is_by_angles else "with logreg 0 (softmax)"
+
+
+def _instead(order: DataOrder, what: str) -> str:
+    if order.is_by_angles:
+        return f"With an embedder that learns as a classifier, such as Clarifai_ResNext with logreg 1, {what}."
+    return f"With logreg 1 {what}."
 
 
 def _no_positives(order: DataOrder, items: Sequence[Item]) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ from lehr.learn.advance import made_in_advance
 from lehr.learn.checkpoint import State
 from lehr.learn.continuation import continue_from
 from lehr.learn.data.dataset import Data
-from lehr.learn.data.sampler import Stream, epoch_batches
+from lehr.learn.data.sampler import Batches, Stream, epoch_batches
 from lehr.learn.events import EpochEnded, Event, Noted, Stepped
 from lehr.learn.memory_limit import check_memory
 from lehr.learn.optim import Lookahead, make_optimiser, optimiser_tensors, restore_optimiser, set_lr, shorten_gradients
@@ -58,12 +58,13 @@ def train(recipe: Recipe, data: Data, resume: State | None = None) -> Iterator[E
 def _steps(recipe: Recipe, data: Data, learner: Learner, run: _Run, drawn: Iterator[Any]) -> Iterator[Event]:
     """All that are left, and the ends of their epochs."""
     device = recipe.problem.device
-    sizes = epoch_batches(recipe.items_per_epoch, recipe.batch_size)
-    num_steps = len(sizes) * recipe.num_epochs
+    batches = epoch_batches(recipe.items_per_epoch, recipe.batch_size)
+    num_steps = len(batches) * recipe.num_epochs
     while run.epoch < recipe.num_epochs:
         began = time.perf_counter()
-        for size in sizes[run.step_in_epoch :]:
-            lr = _lr(recipe, run, size, len(sizes))
+        for number in range(run.step_in_epoch, len(batches)):
+            size = batches[number]
+            lr = _lr(recipe, run, size, len(batches))
             set_lr(run.optimiser, lr)
             if not learner.net.training:  # else it walks through a thousand modules for nothing
                 learner.net.train()
@@ -94,22 +95,22 @@ def _steps(recipe: Recipe, data: Data, learner: Learner, run: _Run, drawn: Itera
 
 def _drawn(recipe: Recipe, data: Data, learner: Learner, run: _Run) -> Generator[Any, None, None]:
     """What each step that is left learns from; beside a GPU's steps, one ahead."""
-    stream, sizes = _stream(recipe, data), epoch_batches(recipe.items_per_epoch, recipe.batch_size)
+    stream, batches = _stream(recipe, data), epoch_batches(recipe.items_per_epoch, recipe.batch_size)
 
     def draw(one: tuple[int, int, int]) -> Any:
         step, position, size = one
         return learner.draw(stream.rows(position, size), np.random.default_rng((recipe.seed, 0xD1CE, step)))
 
-    return made_in_advance(draw, _coming(sizes, run, recipe.num_epochs), beside=recipe.problem.device.is_cuda)
+    return made_in_advance(draw, _coming(batches, run, recipe.num_epochs), beside=recipe.problem.device.is_cuda)
 
 
-def _coming(sizes: Sequence[int], run: _Run, num_epochs: int) -> Iterator[tuple[int, int, int]]:
+def _coming(batches: Batches, run: _Run, num_epochs: int) -> Iterator[tuple[int, int, int]]:
     """Of each step that is left: its number, where its items begin in the stream, and how many they are."""
-    step, position, done = run.step, run.epoch * sum(sizes) + run.items_in_epoch, run.step_in_epoch
+    step, position, done = run.step, run.epoch * batches.num_items + run.items_in_epoch, run.step_in_epoch
     for _ in range(run.epoch, num_epochs):
-        for size in sizes[done:]:
-            yield step, position, size
-            step, position = step + 1, position + size
+        for number in range(done, len(batches)):
+            yield step, position, batches[number]
+            step, position = step + 1, position + batches[number]
         done = 0
 
 

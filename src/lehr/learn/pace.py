@@ -69,8 +69,8 @@ class Work:
 
 def seconds_of(pace: Pace, work: Work) -> float:
     """Steps x epochs x step, plus packing, features, evaluations and everything that is done once."""
-    sizes = epoch_batches(work.num_items_per_epoch or work.num_train, work.batch_size)
-    epoch = len(sizes) * pace.step_seconds + sum(sizes) * pace.item_seconds
+    batches = epoch_batches(work.num_items_per_epoch or work.num_train, work.batch_size)
+    epoch = len(batches) * pace.step_seconds + batches.num_items * pace.item_seconds
     num_items = work.num_train + work.num_held_out
     evaluations = work.num_held_out * (work.num_judged * pace.judge_seconds + pace.evaluate_seconds)
     once = pace.start_seconds + pace.prepare_seconds + pace.write_seconds

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lehr.learn.device import Device
 
+NONE = "none"
+"""What `pretrained_weights` says to start from random weights."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-Schedule = Callable[[float], float]
-"""Position in epochs (2.5: in the middle of the third) -> factor of the step size."""
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +13,14 @@ class Steps:
     init_epochs: int
     step_epochs: int
     decay: float
+
+    @classmethod
+    def over(cls, num_epochs: int, *, init: int | None, step: int | None, decay: float | None) -> Steps:
+        """Of a run of `num_epochs`, from what is known: without `init` the first drop comes after the first `step`;
+        without `step` there is no second drop, without both none at all; without `decay`, see `default_decay`."""
+        init_epochs, step_epochs = init or step or num_epochs, step or num_epochs
+        factor = default_decay(num_epochs, init_epochs, step_epochs) if decay is None else decay
+        return cls(init_epochs=init_epochs, step_epochs=step_epochs, decay=factor)
 
     def __call__(self, epochs: float) -> float:
         """Changes at whole epochs only."""
@@ -50,6 +55,16 @@ class WarmedUp:
         """Changes at every step while it warms up; the very first step takes a hundredth."""
         factor = min(1.0, max(0.01, epochs / self.epochs)) if self.epochs > 0 else 1.0
         return factor * self.schedule(epochs)
+
+
+Schedule = Steps | Triangle | WarmedUp
+"""Position in epochs (2.5: in the middle of the third) -> factor of the step size."""
+
+
+def facts_of(schedule: Schedule) -> dict[str, Any]:
+    """What it comes to, for the record: its name, and its numbers as they were resolved."""
+    facts = {"name": type(schedule).__name__, **asdict(schedule)}
+    return facts | {"schedule": facts_of(schedule.schedule)} if isinstance(schedule, WarmedUp) else facts
 
 
 def num_drops(epoch: int, init_epochs: int, step_epochs: int) -> int:

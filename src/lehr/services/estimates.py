@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from lehr.errors import InvalidModel, InvalidParams, LehrError, NoTrainingData
+from lehr.learn.data.order import MOST_ITEMS
 from lehr.learn.data.split import HELD_OUT_SHARE
 from lehr.learn.items import Item
 from lehr.learn.pace import Work, seconds_of
@@ -152,6 +153,11 @@ def _questions(
 
 
 def _question(tx: Connection, ref: AppRef, plan: Plan, estimated_count: int) -> _Question:
+    if estimated_count > MOST_ITEMS:
+        raise InvalidModel(
+            f"estimated_input_count is {estimated_count}; it must be at most {MOST_ITEMS}, or left out to count what "
+            "is there."
+        )
     count = estimated_count or num_items(tx, plan.source)
     if not count:
         raise NoTrainingData(

@@ -24,7 +24,7 @@ from lehr.services.batches import chunks
 from lehr.services.media import shown
 from lehr.services.models import found_model, found_version
 from lehr.services.paging import Paging
-from lehr.services.plans import plan_of
+from lehr.services.plans import source_of
 from lehr.services.selection import checked_search
 from lehr.services.training_data import TRAIN, named_frame
 from lehr.store import concepts as concept_rows
@@ -206,7 +206,7 @@ def _new(
 ) -> resources_pb2.EvalMetrics:
     """An evaluation of the version on the data of its training, without a status yet."""
     model = found_model(tx, vref.app, vref.model_id)
-    source = plan_of(vref.app, model.model_type_id, version).source
+    source = source_of(vref.app, model.model_type_id, version)
     metrics = resources_pb2.EvalMetrics(
         id=checked_id(evaluation_id, "Evaluation") if evaluation_id else new_id(),
         user_id=vref.app.user_id,

@@ -28,7 +28,7 @@ from lehr.services.batches import chunks
 from lehr.services.bundles import Bundles
 from lehr.services.exports import FAILED
 from lehr.services.models import found_model, found_version
-from lehr.services.plans import plan_of
+from lehr.services.plans import source_of
 from lehr.services.predicted_regions import threshold_of
 from lehr.services.training_contents import Contents
 from lehr.services.training_data import Reader
@@ -119,7 +119,7 @@ class Exporting:
             model = found_model(tx, vref.app, vref.model_id)
             version = found_version(tx, vref.app, vref.model_id, vref.version_id)
             names = _names(tx, vref, bundle.concepts)
-        source = plan_of(vref.app, model.model_type_id, version).source
+        source = source_of(vref.app, model.model_type_id, version)
         pictures = self._pictures(job, source, bundle)
         return ExportOrder(
             bundle=bundle,

@@ -13,7 +13,7 @@ from lehr.services.concepts import rename_labels
 from lehr.services.media import shown
 from lehr.services.models import found_model, found_version
 from lehr.services.paging import Paging
-from lehr.services.plans import plan_of
+from lehr.services.plans import source_of
 from lehr.store import concepts as concept_rows
 from lehr.store import model_inputs as rows
 from lehr.store import versions as version_rows
@@ -88,7 +88,7 @@ def _version(tx: Connection, ref: AppRef, model_id: str, version_id: str) -> res
 def _source(tx: Connection, ref: AppRef, model_id: str, version: resources_pb2.ModelVersion) -> Source | None:
     """Where the version's data is; None for one that learns from no data, and has no concepts to look for."""
     try:
-        return plan_of(ref, found_model(tx, ref, model_id).model_type_id, version).source
+        return source_of(ref, found_model(tx, ref, model_id).model_type_id, version)
     except InvalidModel:  # no template yet, or a model that is not trained here
         return Source(app=ref) if _concepts(version) else None
 

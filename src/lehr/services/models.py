@@ -207,7 +207,7 @@ def _first_version(ref: AppRef, model: resources_pb2.Model, order: resources_pb2
     if is_operator(model.model_type_id):
         settle(version, model.model_type_id)
     elif "template" in version.train_info.params.fields:
-        plan_of(ref, model.model_type_id, version)
+        plan_of(ref, model.model_type_id, version, is_complete=False)
     return version
 
 

@@ -9,14 +9,16 @@ from google.protobuf.message import Message
 
 from lehr import templates
 from lehr.errors import InvalidModel
-from lehr.hyperparameters import Form, parse
+from lehr.hyperparameters import RATES, Form, names_of, parse
+from lehr.learn.items import one_concept_alone
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_struct
 from lehr.store.items import Source
-from lehr.templates import Template
+from lehr.templates import Template, is_by_angles
 
-BESIDE_THE_FORM = ("template", "dataset_id", "dataset_version_id")
+_OF_THE_DATA = ("dataset_id", "dataset_version_id")
+BESIDE_THE_FORM = ("template", *_OF_THE_DATA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +44,40 @@ class Plan:
         return self.template.follows_base
 
 
-def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion) -> Plan:
-    """Checks a version that is to be trained. Raises InvalidModel or InvalidParams (all problems at once)."""
+def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion, *, is_complete: bool = True) -> Plan:
+    """Checks a version that is to be trained. Raises InvalidModel or InvalidParams (all problems at once).
+
+    `is_complete` False: concepts may still be added, so that too few of them are no problem yet.
+    """
     params = from_struct(version.train_info.params)
     template = _template(model_type_id, params.get("template"))
-    own = _hyperparameters(params, version.output_info, template)
+    own, notices = _hyperparameters(params, version.output_info, template)
     if template.follows_base:
         own |= _embedder_of(own, version.input_info)
     parsed = parse(template.form, own)
+    concept_ids = tuple(concept.id for concept in version.output_info.data.concepts)
+    if is_complete and len(concept_ids) == 1 and getattr(parsed.form, "is_exclusive", False):
+        raise InvalidModel(one_concept_alone(concept_ids[0], is_by_angles=is_by_angles(parsed.form)))
     return Plan(
         template=template,
         form=parsed.form,
-        notices=tuple(parsed.notices),
-        concept_ids=tuple(concept.id for concept in version.output_info.data.concepts),
+        notices=(*notices, *parsed.notices),
+        concept_ids=concept_ids,
         source=_source(app, params, version.train_info),
         closed_environment=version.output_info.output_config.closed_environment,
         base=_base_of(parsed.form),
         earlier=_earlier(template, version.train_info),
     )
+
+
+def source_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion) -> Source:
+    """The data that a version names, whether or not its hyperparameters would be accepted today.
+
+    Raises InvalidModel where it names no template, or data in a way that cannot be read.
+    """
+    params = from_struct(version.train_info.params)
+    _template(model_type_id, params.get("template"))
+    return _source(app, params, version.train_info)
 
 
 def _template(model_type_id: str, name: object) -> Template:
@@ -116,13 +134,21 @@ def _earlier(template: Template, train_info: resources_pb2.TrainInfo) -> tuple[s
 
 def _hyperparameters(
     params: Mapping[str, object], output_info: resources_pb2.OutputInfo, template: Template
-) -> dict[str, object]:
-    """The form's own values. `concepts_mutually_exclusive` chooses softmax where `logreg` was not given."""
+) -> tuple[dict[str, object], list[str]]:
+    """The form's own values, and what is to be said of them.
+
+    `concepts_mutually_exclusive` chooses softmax where `logreg` was not given, or as its default, which clients echo.
+    """
     own = {name: value for name, value in params.items() if name not in BESIDE_THE_FORM and value is not None}
-    exclusive = output_info.output_config.concepts_mutually_exclusive
-    if exclusive and "logreg" not in own and "logreg" in template.form.model_fields:
-        own["logreg"] = 0
-    return own
+    if not output_info.output_config.concepts_mutually_exclusive or "logreg" not in template.form.model_fields:
+        return own, []
+    given = next((spelling for spelling, name in names_of(template.form, own).items() if name == "logreg"), None)
+    if given is None:
+        return own | {"logreg": 0}, []
+    if own[given] != template.form.model_fields["logreg"].default:
+        return own, []
+    notice = "output_config.concepts_mutually_exclusive replaces the default of logreg: it is 0 (softmax)"
+    return own | {given: 0}, [notice]
 
 
 def _source(app: AppRef, params: Mapping[str, object], train_info: resources_pb2.TrainInfo) -> Source:
@@ -138,12 +164,13 @@ def _source(app: AppRef, params: Mapping[str, object], train_info: resources_pb2
 def inherited(model: resources_pb2.Model, wanted: resources_pb2.ModelVersion | None) -> resources_pb2.ModelVersion:
     """The version to make: what was asked for, and from the model what was left out.
 
-    Hyperparameters are inherited one by one as long as the template is the same; another template starts afresh.
+    Hyperparameters, and the earlier model to continue, are inherited as long as the template is the same; another
+    template starts afresh. The data set is inherited as a whole, or not at all.
     """
     version = resources_pb2.ModelVersion()
     if wanted is not None:
         version.CopyFrom(wanted)
-    _inherit_train_info(model.train_info, version.train_info)
+    _inherit_train_info(model.model_type_id, model.train_info, version.train_info)
     if not version.output_info.data.concepts:
         version.output_info.data.concepts.extend(model.output_info.data.concepts)
     for field in ("output_config", "params"):
@@ -157,11 +184,43 @@ def _inherit(old: Message, new: Message, field: str) -> None:
         getattr(new, field).CopyFrom(getattr(old, field))
 
 
-def _inherit_train_info(old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> None:
-    given = new.params.fields
-    same = "template" not in given or given["template"] == old.params.fields["template"]
-    if same:
-        for name, value in old.params.fields.items():
-            if name not in given:
-                given[name].CopyFrom(value)
-    _inherit(old, new, "dataset")
+def _inherit_train_info(model_type_id: str, old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> None:
+    left_out = set(old.params.fields) - set(new.params.fields)
+    if new.HasField("dataset") or "dataset_id" in new.params.fields:
+        left_out -= set(_OF_THE_DATA)
+    else:
+        _inherit(old, new, "dataset")
+    if _is_same_template(model_type_id, old, new):
+        left_out -= _displaced(model_type_id, old, new)
+        if not from_struct(new.params).get("pretrained_weights"):
+            _inherit(old, new, "resume_from_model")
+    else:
+        left_out &= set(_OF_THE_DATA)
+    for name, value in old.params.fields.items():
+        if name in left_out:
+            new.params.fields[name].CopyFrom(value)
+
+
+def _is_same_template(model_type_id: str, old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> bool:
+    """Whether both mean one template, however it is spelled; it is where the new one names none."""
+    if "template" not in new.params.fields:
+        return True
+    was, wanted = (from_struct(each.params).get("template") for each in (old, new))
+    try:
+        return was == wanted or _template(model_type_id, was) is _template(model_type_id, wanted)
+    except InvalidModel:  # plan_of will say so
+        return False
+
+
+def _displaced(model_type_id: str, old: resources_pb2.TrainInfo, new: resources_pb2.TrainInfo) -> set[str]:
+    """Spellings of old hyperparameters that new ones replace, aliases included; any new rate replaces all old ones."""
+    given = from_struct(new.params)
+    try:
+        template = _template(model_type_id, given.get("template") or from_struct(old.params).get("template"))
+    except InvalidModel:  # no hyperparameters of a template
+        return set()
+    names = names_of(template.form, {*given, *old.params.fields})
+    replaced = {names[spelling] for spelling in given}
+    if any(names[spelling] in RATES and value is not None for spelling, value in given.items()):
+        replaced |= set(RATES)
+    return {spelling for spelling in old.params.fields if names[spelling] in replaced}

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 SHOWN_ITEMS = 60
 """Of those behind a finding; the sentence says how many there are."""
+_KEPT = frozenset(
+    """
+    template form lrate schedule net pretrained versions device seed warnings serving
+    """.split()  # noqa: SIM905
+)
+"""Facts of the model folder that the version tells too."""
 
 
 def describe_trained(
@@ -71,11 +77,7 @@ def _summary_of_embedding(evaluation: EmbeddingEvaluation) -> resources_pb2.Metr
 
 def _facts(bundle: Bundle, data: Data) -> dict[str, Plain]:
     """Enough to make the same weights again, and what was noticed before training."""
-    facts: dict[str, Plain] = {
-        name: value
-        for name, value in bundle.details.items()
-        if name in ("template", "form", "net", "pretrained", "versions", "device", "seed", "warnings", "serving")
-    }
+    facts: dict[str, Plain] = {name: value for name, value in bundle.details.items() if name in _KEPT}
     return {
         **facts,
         "data": data.fingerprint,

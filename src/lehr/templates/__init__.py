@@ -23,7 +23,7 @@ from lehr.templates import (
     lehr_lite_detector,
     lehr_lite_embed,
 )
-from lehr.templates.template import Template
+from lehr.templates.template import Template, is_by_angles
 
 CATALOGUE: tuple[Template, ...] = (
     lehr_lite.TEMPLATE,
@@ -46,7 +46,7 @@ CATALOGUE: tuple[Template, ...] = (
     clarifai_inception_v4.TEMPLATE,
 )
 
-__all__ = ["CATALOGUE", "Template", "find", "named", "of_type"]
+__all__ = ["CATALOGUE", "Template", "find", "is_by_angles", "named", "of_type"]
 
 
 def of_type(model_type_id: str) -> tuple[Template, ...]:

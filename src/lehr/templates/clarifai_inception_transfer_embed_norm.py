@@ -13,12 +13,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lehr.hyperparameters import knob
-from lehr.templates.network_family import INCEPTION_BATCH_NORM, LITE, NetworkForm, Plan, network_arguments, recipe_of
+from lehr.templates.network_family import (
+    INCEPTION_BATCH_NORM,
+    LITE,
+    NetworkForm,
+    Plan,
+    needs_base,
+    network_arguments,
+    recipe_of,
+)
 from lehr.templates.template import Template
 
 if TYPE_CHECKING:
     from lehr.learn.problem import Problem
     from lehr.learn.recipe import Recipe
+
+_OWN_BASE = "BN-Inception's, else the base that comes with Lehr"
 
 
 class TransferForm(NetworkForm):
@@ -28,10 +38,11 @@ class TransferForm(NetworkForm):
     """Number of images in one update of the network."""
     num_epochs: int = knob(20, minimum=1, maximum=200, step=1)
     """Total number of epochs: passes over the training items (or over num_items_per_epoch of them)."""
-    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1)
-    """Number of epochs to run at the initial learning rate, before its first drop; not set: it does not drop."""
-    step_epochs: int | None = knob(None, minimum=1, maximum=200, step=1)
-    """Number of epochs between drops of the learning rate."""
+    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="step_epochs, else no drop")
+    """Number of epochs to run at the initial learning rate, before its first drop; not set: step_epochs, and without
+    either the rate does not drop."""
+    step_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="one drop, after init_epochs")
+    """Number of epochs between drops of the learning rate; not set: it drops once, after init_epochs."""
     lrate: float | None = knob(0.1, minimum=0.0)
     """Learning rate: the step size of one batch. Give this, per_item_lrate or per_128_lrate."""
     per_item_lrate: float | None = knob(None, minimum=0.0, placeholder="lrate / batch_size")
@@ -39,6 +50,10 @@ class TransferForm(NetworkForm):
     base_gradient_multiplier: float = knob(0.001, minimum=0.0, maximum=10.0)
     """Learning rate of the pre-initialised base, as a multiple of the head's. 0 freezes it: its features are computed
     once and the head trains in seconds."""
+    pretrained_weights: str | None = knob(None, placeholder=_OWN_BASE)
+    """What the base starts from: the name of published weights (from the folder of weights or the hub), or a trained
+    model of yours ("model_id" or "model_id/version_id"). Not set: BN-Inception's where they can be had, else the base
+    that comes with Lehr. There is no transfer from random weights."""
     average_horizontal_flips: bool = knob(True)
     """Mirror training images with probability 0.5, and average the predictions of image and mirror. Switch it off where
     left and right differ, as in text."""
@@ -46,6 +61,10 @@ class TransferForm(NetworkForm):
     """Accepted for old clients; a GPU is used when there is one."""
     embeddings_layer: str = knob("mod5B.concat", options=("mod5B.concat",))
     """The layer whose pooled features the head reads: the last before the classifier."""
+
+    def problems(self) -> tuple[str, ...]:
+        """No base to transfer from."""
+        return (*super().problems(), *needs_base(self, _OWN_BASE))
 
 
 def recipe(form: TransferForm, problem: Problem) -> Recipe:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 class BaseModelEmbedderForm(NetworkEmbedderForm, BaseModelKnobs):
     """The fields of classification_basemodel_v1."""
 
+    @property
+    def is_from_scratch(self) -> bool:
+        """Whether the form alone says that the weights are random: the network may have none of its own."""
+        return super().is_from_scratch or (self.pretrained_weights is None and not self.family.weights)
+
 
 def recipe(form: BaseModelEmbedderForm, problem: Problem) -> Recipe:
     """An embedder on the network of model_cfg."""

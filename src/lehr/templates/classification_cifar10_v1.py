@@ -47,8 +47,8 @@ class Cifar10Form(ClassifierForm):
     """Number of images in one update of the network."""
     num_epochs: int = knob(10, minimum=1, maximum=200, step=1)
     """Total number of epochs: passes over the training items (or over num_items_per_epoch of them)."""
-    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1)
-    """Number of epochs to run at the initial learning rate, before its first drop; where neither this nor step_epochs
+    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="step_epochs, else a triangle")
+    """Number of epochs to run at the initial learning rate, before its first drop; not set: step_epochs. Where neither
     is set, the rate climbs for the first quarter of the run and falls in a straight line after."""
     per_item_lrate: float | None = knob(0.001465, minimum=0.0)
     """Learning rate per item: lrate = batch_size * per_item_lrate."""
@@ -101,7 +101,7 @@ def recipe(form: Cifar10Form, problem: Problem) -> Recipe:
 def _schedule(form: Cifar10Form) -> Schedule:
     if form.init_epochs is None and form.step_epochs is None:
         return Triangle(num_epochs=form.num_epochs)
-    return form.step_schedule(init_epochs=form.num_epochs, step_epochs=form.num_epochs)
+    return form.steps
 
 
 def _whiten(net: nn.Module, learner: PixelLearner) -> Preparation:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from lehr.hyperparameters import FOR_DETECTORS, Form, knob
-from lehr.learn.schedule import Schedule, Steps, default_decay
+from lehr.learn.data.order import MOST_ITEMS
+from lehr.learn.schedule import Steps
+from lehr.templates.step_notices import step_notices
 
 DETECTOR_KNOBS = {
     name: FOR_DETECTORS
@@ -31,17 +33,18 @@ class TrainingForm(Form):
     """Number of images in one update of the network."""
     num_epochs: int = knob(20, minimum=1, maximum=200, step=1)
     """Total number of epochs: passes over the training items (or over num_items_per_epoch of them)."""
-    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1)
-    """Number of epochs to run at the initial learning rate, before its first drop."""
-    step_epochs: int | None = knob(None, minimum=1, maximum=200, step=1)
-    """Number of epochs between drops of the learning rate."""
+    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="step_epochs, else no drop")
+    """Number of epochs to run at the initial learning rate, before its first drop; not set: step_epochs, and without
+    either the rate does not drop."""
+    step_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="one drop, after init_epochs")
+    """Number of epochs between drops of the learning rate; not set: it drops once, after init_epochs."""
     lrate: float | None = knob(None, minimum=0.0, placeholder="batch_size * per_item_lrate")
     """Learning rate: the step size of one batch. Give this, per_item_lrate or per_128_lrate."""
     per_item_lrate: float | None = knob(None, minimum=0.0, placeholder="lrate / batch_size")
     """Learning rate per item: lrate = batch_size * per_item_lrate."""
     per_128_lrate: float | None = knob(None, minimum=0.0, placeholder="128 * per_item_lrate")
     """Learning rate per 128 items: lrate = per_128_lrate * (batch_size / 128)."""
-    num_items_per_epoch: int = knob(0, minimum=0, step=1)
+    num_items_per_epoch: int = knob(0, minimum=0, maximum=MOST_ITEMS, step=1)
     """Number of training items that make an epoch; 0 means as many as there are. The next epoch goes on where this one
     stopped, so none is left out."""
     test_freq: int = knob(1, minimum=0, maximum=200, step=1, aliases=("test_every",))
@@ -72,12 +75,14 @@ class TrainingForm(Form):
             return self.flip_probability
         return 0.5 if self.average_horizontal_flips else 0.0
 
-    def step_schedule(self, init_epochs: int, step_epochs: int) -> Schedule:
-        """The schedule of the two knobs, where they are not set with the given values."""
-        init = self.init_epochs or init_epochs
-        step = self.step_epochs or step_epochs
-        decay = default_decay(self.num_epochs, init, step) if self.lrate_decay is None else self.lrate_decay
-        return Steps(init_epochs=init, step_epochs=step, decay=decay)
+    @property
+    def steps(self) -> Steps:
+        """How the learning rate drops."""
+        return Steps.over(self.num_epochs, init=self.init_epochs, step=self.step_epochs, decay=self.lrate_decay)
+
+    def notices(self) -> tuple[str, ...]:
+        """About drops of the learning rate that do not come."""
+        return step_notices(self, self.steps, self.num_epochs)
 
 
 class ActivationKnob(Form):

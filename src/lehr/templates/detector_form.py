@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lehr.hyperparameters import Form, knob, resolved_lrate
-from lehr.learn.schedule import Schedule, Steps, WarmedUp, default_decay
+from lehr.learn.data.order import MOST_ITEMS
+from lehr.learn.schedule import Schedule, Steps, WarmedUp
+from lehr.templates.network_family import scratch_notices
+from lehr.templates.step_notices import step_notices
 
 if TYPE_CHECKING:
     from lehr.learn.base_weights import BaseWeights
@@ -80,7 +83,7 @@ class DetectorForm(Form):
         None, minimum=0.0, maximum=1.0, step=0.01, placeholder="0.5 if average_horizontal_flips, else 0"
     )
     """Probability that a training image and its boxes are mirrored; not set: 0.5 with average_horizontal_flips."""
-    num_items_per_epoch: int = knob(0, minimum=0, step=1)
+    num_items_per_epoch: int = knob(0, minimum=0, maximum=MOST_ITEMS, step=1)
     """Number of training items that make an epoch; 0 means as many as there are. The next epoch goes on where this one
     stopped, so none is left out."""
     base_gradient_multiplier: float = knob(1.0, minimum=0.0, maximum=10.0)
@@ -108,13 +111,24 @@ class DetectorForm(Form):
             return self.flip_probability
         return 0.5 if self.average_horizontal_flips else 0.0
 
+    @property
+    def steps(self) -> Steps:
+        """How the learning rate drops."""
+        return Steps.over(
+            self.num_epochs,
+            init=self.init_epochs or max(1, round(self.num_epochs * 2 / 3)),
+            step=self.step_epochs or max(1, round(self.num_epochs / 6)),
+            decay=self.lrate_decay,
+        )
+
+    def notices(self) -> tuple[str, ...]:
+        """About drops of the learning rate that do not come."""
+        return step_notices(self, self.steps, self.num_epochs)
+
     def schedule(self, steps_per_epoch: int) -> Schedule:
         """Warm-up, then the steps of init_epochs and step_epochs."""
-        init = self.init_epochs or max(1, round(self.num_epochs * 2 / 3))
-        step = self.step_epochs or max(1, round(self.num_epochs / 6))
-        decay = default_decay(self.num_epochs, init, step) if self.lrate_decay is None else self.lrate_decay
         warm_up = min(_WARM_UP_STEPS / steps_per_epoch, _WARM_UP_SHARE * self.num_epochs)
-        return WarmedUp(schedule=Steps(init_epochs=init, step_epochs=step, decay=decay), epochs=warm_up)
+        return WarmedUp(schedule=self.steps, epochs=warm_up)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +149,7 @@ class DetectorFamily:
 
 def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, problem: Problem) -> Recipe:
     """The recipe that all detectors share."""
-    from lehr.learn.base_weights import choose_base, scratch_notice
+    from lehr.learn.base_weights import choose_base
     from lehr.learn.data.sampler import epoch_batches
     from lehr.learn.learners.detection import DetectorTraining, detection_learning
     from lehr.learn.preprocessing import Preprocessing
@@ -175,7 +189,7 @@ def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, p
         seed=form.seed,
         is_balanced=form.balanced_sampling,
         output="detections",
-        notices=() if weights.are_pretrained else (scratch_notice(weights),),
+        notices=scratch_notices(form, weights),
         provenance=weights.to_json(),
     )
 

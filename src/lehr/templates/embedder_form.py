@@ -10,6 +10,9 @@ from lehr.templates.classifier_form import TrainingForm
 MANY_CONCEPTS = 20
 """From here on a tenth of the concepts is kept out of the training unless something else is said."""
 
+LONGEST_EMBEDDING = 4096
+"""Twice as long as the longest pooled features here: a longer embedding could hold no more of a picture."""
+
 
 class UnseenKnob(Form):
     """How an embedder is measured."""
@@ -37,7 +40,7 @@ class AngularKnobs(Form):
     )
     """Angle, in radians, by which a picture must be nearer to its own concept than to any other. It grows from 0 over
     the first part of the training."""
-    embeddings_size: int = knob(512, minimum=2, step=1)
+    embeddings_size: int = knob(512, minimum=2, maximum=LONGEST_EMBEDDING, step=1)
     """Length of the embedding. 128 to 256 suit fewer than 5,000 images."""
     angular_centers: int = knob(1, minimum=1, maximum=5, step=1)
     """Directions per concept: a picture counts as near as it is to the nearest; 2 or 3 make wrong labels harmless."""

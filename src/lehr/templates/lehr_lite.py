@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lehr.hyperparameters import knob, resolved_lrate
+from lehr.learn.schedule import Steps
 from lehr.templates.classifier_form import ClassifierForm
+from lehr.templates.network_family import needs_base
 from lehr.templates.template import Template
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from lehr.learn.recipe import BeginLearning, Recipe
 
 BASE = "tf_efficientnet_lite0"
+_OWN_BASE = "the base that comes with Lehr"
 _MAX_GRADIENT_NORM = 1.0
 """When fine-tuning: pictures unlike photographs make the first gradients hundreds of times longer, and it diverges."""
 _HEAD_WEIGHT_DECAY = 1e-2
@@ -32,11 +35,29 @@ class LiteForm(ClassifierForm):
     once and training takes seconds. With 0.1 to 1 the whole network is fine-tuned, from the frozen solution on."""
     image_size: int = knob(256, minimum=32, maximum=1024, step=16)
     """Size of the training images: their shorter side in pixels; the network sees crops of seven eighths of it."""
-    pretrained_weights: str | None = knob(None, placeholder="the base that comes with Lehr")
+    init_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="half of num_epochs")
+    """Number of epochs to run at the initial learning rate, before its first drop; not set: half of num_epochs."""
+    step_epochs: int | None = knob(None, minimum=1, maximum=200, step=1, placeholder="a quarter of num_epochs")
+    """Number of epochs between drops of the learning rate; not set: a quarter of num_epochs."""
+    pretrained_weights: str | None = knob(None, placeholder=_OWN_BASE)
     """Start from the base of a trained model of yours, "model_id" or "model_id/version_id", instead of the one that
     comes with Lehr. Only models of Lehr_Lite have a base of this kind."""
     per_item_lrate: float | None = knob(0.0003125, minimum=0.0)
     """Learning rate per item: lrate = batch_size * per_item_lrate."""
+
+    def problems(self) -> tuple[str, ...]:
+        """No base to put a head on."""
+        return (*super().problems(), *needs_base(self, _OWN_BASE))
+
+    @property
+    def steps(self) -> Steps:
+        """How the learning rate drops."""
+        return Steps.over(
+            self.num_epochs,
+            init=self.init_epochs or max(1, self.num_epochs // 2),
+            step=self.step_epochs or max(1, self.num_epochs // 4),
+            decay=self.lrate_decay,
+        )
 
 
 def recipe(form: LiteForm, problem: Problem) -> Recipe:
@@ -64,7 +85,7 @@ def recipe(form: LiteForm, problem: Problem) -> Recipe:
             max_gradient_norm=_MAX_GRADIENT_NORM if form.base_gradient_multiplier else None,
             multipliers=(("base.*", form.base_gradient_multiplier),),
         ),
-        schedule=form.step_schedule(init_epochs=max(1, form.num_epochs // 2), step_epochs=max(1, form.num_epochs // 4)),
+        schedule=form.steps,
         batch_size=form.batch_size,
         num_epochs=form.num_epochs,
         num_items_per_epoch=form.num_items_per_epoch,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lehr.hyperparameters import knob
+from lehr.templates.embedder_form import LONGEST_EMBEDDING
 from lehr.templates.network_family import LITE, NetworkAngularForm, angular_embedder
 from lehr.templates.template import Template
 
@@ -23,7 +24,7 @@ class LiteEmbedderForm(NetworkAngularForm):
     base_gradient_multiplier: float = knob(0.0, minimum=0.0, maximum=10.0)
     """Learning rate of the pretrained base, as a multiple of what follows it. 0 freezes the base: its features are
     computed once and training takes seconds. With 0.1 to 1 the whole network is fine-tuned."""
-    embeddings_size: int = knob(256, minimum=2, step=1)
+    embeddings_size: int = knob(256, minimum=2, maximum=LONGEST_EMBEDDING, step=1)
     """Length of the embedding."""
     num_epochs: int = knob(20, minimum=1, maximum=200, step=1)
     """Total number of epochs: passes over the training items (or over num_items_per_epoch of them)."""

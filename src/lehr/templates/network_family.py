@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lehr.hyperparameters import Form, knob, resolved_lrate
+from lehr.learn.problem import NONE
 from lehr.templates.classifier_form import DETECTOR_KNOBS, ClassifierForm, TrainingForm
 from lehr.templates.embedder_form import AngularForm, UnseenKnob
 
@@ -25,6 +26,11 @@ Pixels = tuple[float, float, float]
 
 _MAX_GRADIENT_NORM = 1.0
 """Of a pretrained network: pictures unlike its own make the first gradients hundreds of times longer."""
+_NOTHING_TO_LEARN = (
+    "base_gradient_multiplier is 0, which would leave nothing to learn, for this embedding is the base's own: give "
+    "more than 0 (0.1 to 1 is usual), choose Lehr_Lite, which learns an embedding behind a frozen base, or give "
+    'pretrained_weights "none" to train all of it from random weights'
+)
 _HEAD_WEIGHT_DECAY = 1e-2
 """Of a lone head on cached features."""
 
@@ -96,6 +102,23 @@ class NetworkForm(BaseKnobs, NetworkKnobs, ClassifierForm):
 class NetworkEmbedderForm(UnseenKnob, NetworkForm):
     """An embedder of a published network that learns as a classifier."""
 
+    base_gradient_multiplier: float = knob(1.0, minimum=0.0, maximum=10.0)
+    """Learning rate of the pre-initialised base, as a multiple of the head's. It must be more than 0, for the embedding
+    is the base's own, and a frozen one would learn nothing. Without pretrained weights it has no effect: all trains."""
+
+    @property
+    def is_from_scratch(self) -> bool:
+        """Whether the form alone says that the weights are random."""
+        return (self.pretrained_weights or "").strip() == NONE
+
+    def problems(self) -> tuple[str, ...]:
+        """A base that is to be the embedding, and not to learn."""
+        return (*super().problems(), *((_NOTHING_TO_LEARN,) if self._learns_nothing else ()))
+
+    @property
+    def _learns_nothing(self) -> bool:
+        return self.base_gradient_multiplier == 0 and not self.is_from_scratch
+
 
 class NetworkAngularForm(BaseKnobs, NetworkKnobs, AngularForm):
     """An embedder of a published network that learns by angles."""
@@ -104,6 +127,17 @@ class NetworkAngularForm(BaseKnobs, NetworkKnobs, AngularForm):
         **DETECTOR_KNOBS,
         "logreg": "learning by angles takes exactly one concept to be true of a picture",
     }
+
+
+def needs_base(form: Any, own: str) -> tuple[str, ...]:
+    """The problem of a form that asks for random weights and cannot do with them. `own`: what it takes by itself."""
+    if (form.pretrained_weights or "").strip().lower() != NONE:
+        return ()
+    return (
+        f"pretrained_weights is {form.pretrained_weights!r}, but this template builds on a pretrained base: leave it "
+        f"out for {own}, name a trained model of yours, or choose a template that learns from random weights, such as "
+        "Clarifai_ResNext or classification_cifar10_v1",
+    )
 
 
 def classifier(family: Family, template: str, form: ClassifierForm, problem: Problem) -> Recipe:
@@ -129,9 +163,7 @@ def embedder(family: Family, template: str, form: NetworkEmbedderForm, problem: 
 
     weights = choose_base(_wanted(form), family.weights, problem)
     if weights.are_pretrained and form.base_gradient_multiplier == 0:
-        raise InvalidParams(
-            ["base_gradient_multiplier 0 would leave nothing to learn, for this embedding is the base's own: give more"]
-        )
+        raise InvalidParams([_NOTHING_TO_LEARN])
     begin = learning_from_pixels(
         form, weights, probed(weights) if weights.are_pretrained else at_priors, learner_type=EmbeddingLearner
     )
@@ -203,7 +235,7 @@ def recipe_of(template: str, form: Any, problem: Problem, plan: Plan) -> Recipe:
             max_gradient_norm=_MAX_GRADIENT_NORM if weights.are_pretrained and not is_frozen else None,
             multipliers=(("base.*", form.base_gradient_multiplier),) if weights.are_pretrained else (),
         ),
-        schedule=form.step_schedule(init_epochs=form.num_epochs, step_epochs=form.num_epochs),
+        schedule=form.steps,
         batch_size=form.batch_size,
         num_epochs=form.num_epochs,
         num_items_per_epoch=form.num_items_per_epoch,
@@ -211,7 +243,7 @@ def recipe_of(template: str, form: Any, problem: Problem, plan: Plan) -> Recipe:
         seed=form.seed,
         is_balanced=form.balanced_sampling,
         output=plan.output,
-        notices=_notices(form, weights),
+        notices=scratch_notices(form, weights),
         provenance=weights.to_json(),
     )
 
@@ -298,7 +330,8 @@ def _layout(family: Family, weights: BaseWeights) -> Layout:
     return weights.layout
 
 
-def _notices(form: Any, weights: BaseWeights) -> tuple[str, ...]:
+def scratch_notices(form: Any, weights: BaseWeights) -> tuple[str, ...]:
+    """What is to be said where the weights are random: that they are, and what then has no effect."""
     from lehr.learn.base_weights import scratch_notice
 
     if weights.are_pretrained:

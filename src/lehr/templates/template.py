@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lehr.hyperparameters import Form
 from lehr.learn.bundle import read_bundle
 from lehr.learn.data.order import DataOrder
-from lehr.templates.embedder_form import UnseenKnob
+from lehr.templates.embedder_form import AngularForm, UnseenKnob
 
 if TYPE_CHECKING:
     from lehr.learn.problem import Problem
@@ -55,7 +55,13 @@ class Template:
             image_size=read_bundle(follows).preprocessing.image_size if follows else form.image_size,  # type: ignore
             needs_boxes=self.model_type == "visual-detector",
             exclusive=getattr(form, "is_exclusive", False),
+            is_by_angles=is_by_angles(form),
             closed_environment=closed_environment,
             unseen_share=form.unseen_share(len(concepts)) if isinstance(form, UnseenKnob) else 0.0,
             invalid_data_tolerance_percent=getattr(form, "invalid_data_tolerance_percent", 5.0),
         )
+
+
+def is_by_angles(form: Form) -> bool:
+    """Whether a training with this form learns by angles, which no hyperparameter of it can change."""
+    return isinstance(form, AngularForm)

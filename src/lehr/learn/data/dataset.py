@@ -18,7 +18,7 @@ from lehr.learn.data.order import DataOrder
 from lehr.learn.data.packs import Decode, Pack, Packs, Source, decode_here
 from lehr.learn.data.split import held_out, unseen_concepts
 from lehr.learn.detection.framing import framed_size
-from lehr.learn.items import Finding, Item, chosen, findings_of_counts
+from lehr.learn.items import Finding, Item, chosen, findings_of_choice, findings_of_counts
 from lehr.learn.problem import Problem
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def build_data(
 def _taking_part(order: DataOrder, items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Finding, ...]]:
     """The items that take part, and what is to be said of the others."""
     if not order.needs_boxes:
-        return chosen(order, items), ()
+        return chosen(order, items), tuple(findings_of_choice(order, items))
     found = boxed(order, items)
     return found.items, found.findings
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_ITEMS = 10_000_000
+"""Items of a training, or draws of an epoch: more is a slip of the finger, or harm meant."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataOrder:
@@ -15,6 +18,8 @@ class DataOrder:
     """Shorter side of the packed pictures, in pixels."""
     exclusive: bool = False
     """Softmax: exactly one concept is true of an item."""
+    is_by_angles: bool = False
+    """Learned by angles, which is exclusive in any case: no logreg could change it."""
     needs_boxes: bool = False
     """A detector's: what counts are the items' boxes, not what they carry as a whole."""
     closed_environment: bool = False

@@ -16,15 +16,39 @@ import numpy as np
 _DROPPED_SHARE = 4
 
 
-def epoch_batches(num_items: int, batch_size: int) -> tuple[int, ...]:
-    """Batch sizes of one epoch of `num_items` draws.
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Sizes of one epoch's batches, in their order; arithmetic, however many they are."""
+
+    batch_size: int
+    num_full: int
+    rest: int
+    """Size of a smaller last batch; 0: there is none."""
+
+    def __len__(self) -> int:
+        """Batches."""
+        return self.num_full + (self.rest > 0)
+
+    def __getitem__(self, number: int) -> int:
+        """Items of a batch, the first one's number being 0. Raises IndexError for one that is not there."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"batch {number} of {len(self)}")
+        return self.batch_size if number < self.num_full else self.rest
+
+    @property
+    def num_items(self) -> int:
+        """Of all batches together."""
+        return self.num_full * self.batch_size + self.rest
+
+
+def epoch_batches(num_items: int, batch_size: int) -> Batches:
+    """The batches of one epoch of `num_items` draws.
 
     A last batch smaller than a quarter is left to the next epoch, whose stream simply begins there.
     """
-    full, rest = divmod(num_items, batch_size)
-    if rest and (not full or rest * _DROPPED_SHARE >= batch_size):
-        return (batch_size,) * full + (rest,)
-    return (batch_size,) * full
+    num_full, rest = divmod(num_items, batch_size)
+    is_dropped = num_full and rest * _DROPPED_SHARE < batch_size
+    return Batches(batch_size=batch_size, num_full=num_full, rest=0 if is_dropped else rest)
 
 
 @dataclass(frozen=True, kw_only=True)
