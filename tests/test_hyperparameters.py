@@ -149,6 +149,8 @@ def test_every_knob_can_be_advertised(template: object) -> None:
         if described.kind == "range":
             assert described.minimum is not None
             assert described.maximum is not None
+        if described.name in ("num_items_per_epoch", "embeddings_size", "seed"):
+            assert described.kind == "number", "a slider over millions of steps hits none"
     defaults = {described.name: described.default for described in knobs}
     assert parse(template.form, defaults) == (template.form(), ())  # type: ignore[attr-defined]
 

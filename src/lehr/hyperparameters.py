@@ -26,6 +26,9 @@ from lehr.errors import InvalidParams
 RATES = ("lrate", "per_item_lrate", "per_128_lrate")
 """Three ways to say one thing: lrate = per_item_lrate * batch_size = per_128_lrate * batch_size / 128."""
 
+_MOST_SLIDER_STEPS = 1000
+"""A number with more of them in its range is typed; its limits are only there to catch slips."""
+
 FOR_DETECTORS = "it is a setting of detectors, which return boxes"
 """Why a classifier or embedder refuses a detector's knob."""
 
@@ -56,8 +59,8 @@ class Knob:
 
     name: str
     kind: str
-    """"range" (bounded number with a step), "number", "boolean", "string", "enum" or "numbers" (a list of numbers, or a
-    text of them with commas; the limits are those of each)."""
+    """"range" (a number for a slider), "number", "boolean", "string", "enum" or "numbers" (a list of numbers, or a text
+    of them with commas; the limits are those of each)."""
     is_integer: bool
     default: float | bool | str | None
     """None: not set; what happens then is said in `sentence`."""
@@ -192,7 +195,10 @@ def _kind(kind_type: type, limits: Mapping[str, Any]) -> str:
         return "numbers"
     if kind_type is str:
         return "enum" if limits.get("options") else "string"
-    return "range" if None not in (limits.get("minimum"), limits.get("maximum")) else "number"
+    low, high, step = (limits.get(name) for name in ("minimum", "maximum", "step"))
+    if low is None or high is None:
+        return "number"
+    return "number" if step and (high - low) / step > _MOST_SLIDER_STEPS else "range"
 
 
 def _normalised(name: str) -> str:
