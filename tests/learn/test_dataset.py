@@ -77,6 +77,31 @@ def test_near_duplicates_equal_those_of_a_search_over_all_pairs() -> None:
             assert (groups[one] == groups[other]) == (bits <= 7 and levels <= 3.0)
 
 
+@pytest.mark.parametrize("same", [1, 4], ids=["a byte in common", "half of the hash in common"])
+def test_near_duplicates_far_apart_in_a_large_set_equal_those_of_a_search_over_all_pairs(same: int) -> None:
+    rng = np.random.default_rng(0)
+    originals = rng.integers(0, 256, (700, 264), dtype=np.uint8)
+    originals[:, :same] = originals[0, :same]
+    copies = originals.copy()  # of which no byte of the hash stays equal but the common ones
+    copies[:, same:8] ^= 1 << rng.integers(0, 8, (700, 8 - same), dtype=np.uint8)
+    copies[:, 8:] ^= rng.integers(0, 2, (700, 256), dtype=np.uint8)
+    signatures = np.concatenate([originals, copies])
+    bits = np.bitwise_count(signatures[:, None, :8] ^ signatures[None, :, :8]).sum(axis=2)
+    levels = np.stack([np.abs(signatures[:, 8:].astype(int) - row).mean(axis=1) for row in signatures[:, 8:]])
+    groups = near_duplicates.groups(signatures)
+    assert np.array_equal(groups[:, None] == groups[None], (bits <= 7) & (levels <= 3.0))
+
+
+def test_copies_are_found_in_a_crowd_whose_hashes_are_all_equal() -> None:
+    rng = np.random.default_rng(0)
+    signatures = np.zeros((1500, 264), np.uint8)
+    signatures[:, 8:] = rng.integers(0, 64, (1500, 1)) + rng.integers(0, 128, (1500, 256))
+    copies = signatures.copy()
+    copies[:, 8] += 2
+    groups = near_duplicates.groups(np.concatenate([signatures, copies]))
+    assert groups.tolist() == [*range(1500), *range(1500)]
+
+
 def test_marks_decide_the_split_where_there_are_any(tmp_path: Path) -> None:
     marked = [item(photo(700), "cat", split="test", name="t1"), item(photo(701), "dog", split="test", name="t2")]
     assert build_data(order(), CATS + DOGS + marked, packs=Packs(tmp_path)).held_out_ids in (("t1", "t2"), ("t2", "t1"))
