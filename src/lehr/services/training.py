@@ -177,7 +177,7 @@ class Training:
             plan.template.data_order(plan.form, training_set.concept_ids, plan.closed_environment, base),
             training_set.items,
             packs=Packs(self.packs),
-            decode=lambda data, side: self.decoders.decode(data, shorter_side=side).pixels,
+            decode=lambda data, side: self.decoders.decode(data, shorter_side=side),
             parallel=self.parallel_decodes,
             on_progress=run.packed,
         )
