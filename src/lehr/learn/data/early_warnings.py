@@ -6,7 +6,7 @@ What counts of concepts says items.py, of boxes boxes.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,38 @@ SMALL_SHARE = 0.1
 ENLARGED = 1.5
 LEAST_SIZE, SIZE_STEP = 64, 32
 """Of the image sizes that are advised: networks that were trained on larger pictures make little of smaller ones."""
+
+
+class Enlarged(NamedTuple):
+    """Pictures that are smaller than an image size."""
+
+    count: int
+    text: str
+    """What to say of them, after their number."""
+    wanted: int
+    """The image size that would do for nearly all pictures; 0: not a smaller one, others are large."""
+
+
+def enlarged(shorter_sides: Sequence[int], image_size: int) -> Enlarged | None:
+    """What native sizes say of an image size; None where few pictures are enlarged by much, or none smaller would do.
+
+    `shorter_sides`: of every picture, in pixels as it was sent.
+    """
+    small = [side for side in shorter_sides if side < image_size]
+    if not small or len(small) < SMALL_SHARE * len(shorter_sides) or np.median(small) * ENLARGED > image_size:
+        return None
+    wanted = max(LEAST_SIZE, SIZE_STEP * int(np.ceil(np.percentile(shorter_sides, 90) / SIZE_STEP)))
+    if wanted < image_size:
+        advice = f"image_size {wanted} trains faster, and often as well"
+    elif len(small) < (1 - SMALL_SHARE) * len(shorter_sides):
+        advice, wanted = "expect less of them than of the others", 0
+    else:
+        return None
+    text = (
+        f"are smaller than image_size {image_size} (the median's shorter side is {np.median(small):g}): they are "
+        f"enlarged, which costs time and adds no detail; {advice}."
+    )
+    return Enlarged(count=len(small), text=text, wanted=wanted)
 
 
 def early_warnings(data: Data) -> list[Finding]:
@@ -67,29 +99,14 @@ def _tiny_boxes(data: Data, size: int) -> Finding | None:
 
 
 def _small_pictures(data: Data) -> Finding | None:
-    """Pictures that are enlarged to image_size. Nothing where a detector's boxes need it, or where none smaller is."""
-    size, natives = data.order.image_size, data.native_sizes
-    known = [(index, min(native)) for index, native in enumerate(natives) if native]
-    shorter = np.array([side for _, side in known])
-    small = [(index, side) for index, side in known if side < size]
-    middle = float(np.median([side for _, side in small])) if small else np.inf
-    if len(small) < SMALL_SHARE * len(known) or middle * ENLARGED > size:
+    """Pictures that are enlarged to image_size; nothing where a detector's boxes would be too small without."""
+    size = data.order.image_size
+    known = {index: min(native) for index, native in enumerate(data.native_sizes) if native}
+    found = enlarged(list(known.values()), size)
+    if found is None or (found.wanted and _tiny_boxes(data, found.wanted)):
         return None
-    wanted = max(LEAST_SIZE, SIZE_STEP * int(np.ceil(np.percentile(shorter, 90) / SIZE_STEP)))
-    if wanted < size:
-        if _tiny_boxes(data, wanted):
-            return None
-        advice = f"adds no detail; image_size {wanted} trains faster, and often as well"
-    elif len(small) < (1 - SMALL_SHARE) * len(known):
-        advice = "adds no detail: expect less of them than of the others"
-    else:
-        return None
-    return Finding(
-        kind="small_pictures",
-        text=f"{len(small)} of {len(known)} pictures are smaller than image_size {size} (the median's shorter side is "
-        f"{middle:g}): they are enlarged, which costs time and {advice}.",
-        item_ids=tuple(data.items[index].id for index, _ in small),
-    )
+    ids = tuple(data.items[index].id for index, shorter in known.items() if shorter < size)
+    return Finding(kind="small_pictures", text=f"{found.count} of {len(known)} pictures {found.text}", item_ids=ids)
 
 
 def _copies_on_both_sides(data: Data) -> Finding | None:
