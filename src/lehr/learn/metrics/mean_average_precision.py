@@ -23,7 +23,7 @@ LIMIT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Area:
-    """A range of box areas in square pixels, both ends included."""
+    """A range of box areas in square pixels of the original image, both ends included."""
 
     name: str
     least: float
