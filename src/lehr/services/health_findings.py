@@ -240,7 +240,7 @@ def _small_pictures(items: Sequence[Facts]) -> Finding | None:
     if found is None or _tiny_boxes(items):
         return None
     ids = _first(id_ for id_, side in shorter.items() if side < size)
-    text = f"{_items(found.count)} of {len(shorter):,} {found.text}"
+    text = f"{_items(found.num_pictures)} of {len(shorter):,} {found.text}"
     return Finding(kind="small_pictures", level="warn", text=text, item_ids=ids)
 
 

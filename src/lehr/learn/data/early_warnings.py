@@ -28,7 +28,7 @@ LEAST_SIZE, SIZE_STEP = 64, 32
 class Enlarged(NamedTuple):
     """Pictures that are smaller than an image size."""
 
-    count: int
+    num_pictures: int
     text: str
     """What to say of them, after their number."""
     wanted: int
@@ -54,7 +54,7 @@ def enlarged(shorter_sides: Sequence[int], image_size: int) -> Enlarged | None:
         f"are smaller than image_size {image_size} (the median's shorter side is {np.median(small):g}): they are "
         f"enlarged, which costs time and adds no detail; {advice}."
     )
-    return Enlarged(count=len(small), text=text, wanted=wanted)
+    return Enlarged(num_pictures=len(small), text=text, wanted=wanted)
 
 
 def early_warnings(data: Data) -> list[Finding]:
@@ -106,7 +106,9 @@ def _small_pictures(data: Data) -> Finding | None:
     if found is None or (found.wanted and _tiny_boxes(data, found.wanted)):
         return None
     ids = tuple(data.items[index].id for index, shorter in known.items() if shorter < size)
-    return Finding(kind="small_pictures", text=f"{found.count} of {len(known)} pictures {found.text}", item_ids=ids)
+    return Finding(
+        kind="small_pictures", text=f"{found.num_pictures} of {len(known)} pictures {found.text}", item_ids=ids
+    )
 
 
 def _copies_on_both_sides(data: Data) -> Finding | None:
