@@ -66,7 +66,7 @@ def assign(anchors_A4: Tensor, truth: Sequence[TrueBoxes]) -> Assignment:
         box=drawn.boxes_G4[box_P],
     )
     beside_GG = drawn.beside()
-    return _with_further(found, beside_GG[box_P], drawn) if beside_GG.any() else found
+    return found if beside_GG is None else _with_further(found, beside_GG[box_P], drawn)
 
 
 class _Drawn(NamedTuple):
@@ -77,9 +77,18 @@ class _Drawn(NamedTuple):
     image_G: Tensor
     first_N: Tensor
 
-    def beside(self) -> Tensor:
-        """bool [G, G]: which boxes are the very same as one, but of another class; of equal ones the first alone."""
-        is_same_GG = (self.boxes_G4[:, None] == self.boxes_G4).all(-1) & (self.image_G[:, None] == self.image_G)
+    def beside(self) -> Tensor | None:
+        """bool [G, G]: which boxes are the very same as one, but of another class; of equal ones the first alone.
+
+        None, which takes no more than sorting them, where all boxes differ.
+        """
+        if len(self.boxes_G4) == 0:
+            return None
+        places_G5 = torch.cat([self.image_G[:, None].to(self.boxes_G4), self.boxes_G4], 1)
+        places, which_G = places_G5.unique(dim=0, return_inverse=True)
+        if len(places) == len(which_G):
+            return None
+        is_same_GG = which_G[:, None] == which_G
         is_of_class_GG = self.classes_G[:, None] == self.classes_G
         is_repeated_G = (is_same_GG & is_of_class_GG).tril(-1).any(1)
         return is_same_GG & ~is_of_class_GG & ~is_repeated_G
