@@ -44,6 +44,17 @@ def test_boxes_that_cannot_be_are_left_out_and_told(bad: dict[str, float]) -> No
     assert "1 boxes in 1 items" in finding.text
 
 
+def test_an_item_whose_boxes_are_all_bad_is_not_taken_for_one_without_objects() -> None:
+    bad, other = replace(GOOD, bottom=0.1), replace(GOOD, concept="cat")
+    items = [item("a", GOOD), item("spoilt", bad, other), item("half", GOOD, bad), item("other", other)]
+    found = boxed(ORDER, items)
+    assert [one.id for one in found.items] == ["a", "half", "other"]
+    [finding] = found.findings
+    assert finding.item_ids == ("spoilt", "half")
+    assert "2 boxes in 2 items" in finding.text
+    assert "with them 1 items that have no good one" in finding.text
+
+
 def test_boxes_a_little_over_the_border_are_cut_off_without_a_word() -> None:
     found = boxed(ORDER, [item("a", replace(GOOD, top=-0.004, right=1.01))])
     assert found.findings == ()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from lehr.learn.data.dataset import build_data
 from lehr.learn.data.order import DataOrder
 from lehr.learn.data.packs import Packs, signature
 from lehr.learn.folder import read_folder
-from lehr.learn.items import Item
+from lehr.learn.items import Finding, Item, OfVideo
 
 
 def photo(seed: int, quality: int = 95, size: int = 96) -> bytes:
@@ -37,6 +40,23 @@ def item(data: bytes, *positives: str, negatives: tuple[str, ...] = (), split: s
         negatives=frozenset(negatives),
         split=split,
     )
+
+
+def video(number: int, *concepts: str, split: str = "") -> list[Item]:
+    """A frame per concept, a second apart, each unlike the others."""
+    frames = [item(photo(1000 * number + second), concept, split=split) for second, concept in enumerate(concepts)]
+    return [
+        replace(frame, id=f"v{number}@{second}", of_video=OfVideo(sha256=f"film {number}", time_ms=1000 * second))
+        for second, frame in enumerate(frames)
+    ]
+
+
+def films_in(ids: Sequence[str]) -> set[str]:
+    return {name.partition("@")[0] for name in ids}
+
+
+def of_kind(kind: str, findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.kind == kind]
 
 
 def order(*concepts: str, **changes: object) -> DataOrder:
@@ -77,12 +97,108 @@ def test_near_duplicates_equal_those_of_a_search_over_all_pairs() -> None:
             assert (groups[one] == groups[other]) == (bits <= 7 and levels <= 3.0)
 
 
+@pytest.mark.parametrize("same", [1, 4], ids=["a byte in common", "half of the hash in common"])
+def test_near_duplicates_far_apart_in_a_large_set_equal_those_of_a_search_over_all_pairs(same: int) -> None:
+    rng = np.random.default_rng(0)
+    originals = rng.integers(0, 256, (700, 264), dtype=np.uint8)
+    originals[:, :same] = originals[0, :same]
+    copies = originals.copy()  # of which no byte of the hash stays equal but the common ones
+    copies[:, same:8] ^= 1 << rng.integers(0, 8, (700, 8 - same), dtype=np.uint8)
+    copies[:, 8:] ^= rng.integers(0, 2, (700, 256), dtype=np.uint8)
+    signatures = np.concatenate([originals, copies])
+    bits = np.bitwise_count(signatures[:, None, :8] ^ signatures[None, :, :8]).sum(axis=2)
+    levels = np.stack([np.abs(signatures[:, 8:].astype(int) - row).mean(axis=1) for row in signatures[:, 8:]])
+    groups = near_duplicates.groups(signatures)
+    assert np.array_equal(groups[:, None] == groups[None], (bits <= 7) & (levels <= 3.0))
+
+
+def test_copies_are_found_in_a_crowd_whose_hashes_are_all_equal() -> None:
+    rng = np.random.default_rng(0)
+    signatures = np.zeros((1500, 264), np.uint8)
+    signatures[:, 8:] = rng.integers(0, 64, (1500, 1)) + rng.integers(0, 128, (1500, 256))
+    copies = signatures.copy()
+    copies[:, 8] += 2
+    groups = near_duplicates.groups(np.concatenate([signatures, copies]))
+    assert groups.tolist() == [*range(1500), *range(1500)]
+
+
 def test_marks_decide_the_split_where_there_are_any(tmp_path: Path) -> None:
     marked = [item(photo(700), "cat", split="test", name="t1"), item(photo(701), "dog", split="test", name="t2")]
     assert build_data(order(), CATS + DOGS + marked, packs=Packs(tmp_path)).held_out_ids in (("t1", "t2"), ("t2", "t1"))
     trained = [item(photo(seed), "cat", split="train") for seed in range(20)]
     data = build_data(order(), trained + DOGS, packs=Packs(tmp_path))
     assert data.targets_NK[data.held_indices].sum(axis=0).tolist() == [0, 4]
+
+
+def test_frames_of_a_video_are_never_on_both_sides_where_there_are_videos_enough(tmp_path: Path) -> None:
+    videos = [frame for number in range(10) for frame in video(number, *("cat", "dog") * 4)]
+    data = build_data(order(), videos, packs=Packs(tmp_path))
+    assert len(films_in(data.held_out_ids)) == 2
+    assert not films_in(data.held_out_ids) & films_in(data.train_ids)
+    assert not of_kind("videos_on_both_sides", data.findings)
+
+
+def test_of_one_video_stretches_are_held_out_and_that_is_said(tmp_path: Path) -> None:
+    frames = video(1, *(["cat"] * 40 + ["dog"] * 40))
+    data = build_data(order(), frames, packs=Packs(tmp_path))
+    held = sorted(int(name.partition("@")[2]) for name in data.held_out_ids)
+    assert len(held) == 16
+    assert sum(after - before > 1 for before, after in itertools.pairwise(held)) <= 1, held
+    assert (data.targets_NK[data.held_indices].sum(axis=0) > 0).all()
+    [finding] = of_kind("videos_on_both_sides", data.findings)
+    assert set(finding.item_ids) == set(data.held_out_ids)
+    assert "Of 1 video some frames train" in finding.text
+
+
+def test_only_the_video_that_alone_has_a_concept_is_divided(tmp_path: Path) -> None:
+    videos = [frame for number in range(10) for frame in video(number, *("cat", "dog") * 4)]
+    data = build_data(order("cat", "dog", "fish"), videos + video(77, *["fish"] * 20), packs=Packs(tmp_path))
+    assert films_in(data.held_out_ids) & films_in(data.train_ids) == {"v77"}
+    assert data.targets_NK[data.held_indices, 2].sum() == 4
+    [finding] = of_kind("videos_on_both_sides", data.findings)
+    assert films_in(finding.item_ids) == {"v77"}
+
+
+def test_a_long_video_is_divided_before_most_of_the_items_are_held_out(tmp_path: Path) -> None:
+    """Whichever of three videos the hash of its content chooses to be held out."""
+    divided = 0
+    for start in range(0, 24, 3):
+        videos = [video(start + n, *("cat", "dog") * (20 if n == 0 else 3)) for n in range(3)]
+        data = build_data(order(), list(itertools.chain(*videos)), packs=Packs(tmp_path))
+        assert 0 < data.num_held_out < data.num_train
+        divided += len(of_kind("videos_on_both_sides", data.findings))
+    assert 0 < divided < 8
+
+
+def test_marks_that_put_copies_or_frames_of_a_video_on_both_sides_are_kept_and_told(tmp_path: Path) -> None:
+    copy = item(photo(3, quality=60), "cat", split="test", name="copy")
+    film = video(1, "dog", "dog", split="train") + [replace(f, id=f"{f.id}b") for f in video(1, "dog", split="test")]
+    other = item(photo(700), "dog", split="test", name="other")
+    data = build_data(order(), [*CATS, *DOGS, copy, other, *film], packs=Packs(tmp_path))
+    assert set(data.held_out_ids) == {"copy", "other", "v1@0b"}
+    [finding] = of_kind("copies_on_both_sides", data.findings)
+    assert set(finding.item_ids) == {"copy", "v1@0b"}
+    assert "2 of 3 held-out items are near-copies of training items" in finding.text
+    [finding] = of_kind("videos_on_both_sides", data.findings)
+    assert finding.item_ids == ("v1@0b",)
+    assert "as they are marked" in finding.text
+
+
+def test_pictures_that_are_enlarged_are_told_with_the_size_that_would_do(tmp_path: Path) -> None:
+    small = [item(photo(seed, size=100 + seed % 2), "cat") for seed in range(30)]
+    large = [item(photo(100 + seed, size=400), "dog") for seed in range(30)]
+
+    def text(size: int, items: list[Item]) -> str:
+        data = build_data(replace(order(), image_size=size), items, packs=Packs(tmp_path))
+        return " ".join(finding.text for finding in of_kind("small_pictures", data.findings))
+
+    assert "30 of 30 pictures are smaller than image_size 256 (the median's shorter side is 100.5)" in text(256, small)
+    assert "image_size 128 trains faster" in text(256, small)
+    assert "30 of 60 pictures" in text(256, small + large)
+    assert "expect less of them" in text(256, small + large)
+    assert text(128, small) == "", "hardly enlarged"
+    assert text(256, large + small[:3]) == "", "few"
+    assert text(32, small + large) == ""
 
 
 def test_background_trains_only_in_an_open_environment(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lehr.errors import TrainingStopped, UndecodableImage
-from lehr.learn.data.decode import decode
+from lehr.learn.data.decode import Decoded, decode
 from lehr.learn.data.packed import Packed
 from lehr.learn.data.packs import Packs, Source, decode_here
 
@@ -34,7 +35,7 @@ class CountingDecode:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, data: bytes, shorter_side: int) -> np.ndarray:
+    def __call__(self, data: bytes, shorter_side: int) -> Decoded:
         self.calls += 1
         return decode_here(data, shorter_side)
 
@@ -58,6 +59,20 @@ def test_a_larger_set_copies_what_is_known_already(tmp_path: Path) -> None:
     assert counting.calls == 6
     assert len(pack.records) == 6
     assert np.array_equal(pack.pixels(pack.rows[first[0].sha256]), decode(picture(0), shorter_side=32).pixels)
+
+
+def test_native_sizes_are_kept_and_packs_of_before_are_read_without_them(tmp_path: Path) -> None:
+    known, new = source(picture(0, width=300, height=200)), source(picture(1, width=50, height=70))
+    record = Packs(tmp_path).build([known], 32).records[0]
+    assert (record.native_height, record.native_width) == (200, 300)
+    index_file = Packs(tmp_path).build([known], 32).folder / "index.json"
+    index = json.loads(index_file.read_text())
+    del index["natives"]
+    index_file.write_text(json.dumps(index))
+    assert Packs(tmp_path).build([known], 32).records[0].native_height == 0
+    pack = Packs(tmp_path).build([known, new], 32)
+    sizes = {sha256: pack.records[row][-2:] for sha256, row in pack.rows.items()}
+    assert sizes == {known.sha256: (0, 0), new.sha256: (70, 50)}
 
 
 def test_pictures_are_found_in_the_packs_of_their_size_while_those_are_there(tmp_path: Path) -> None:
@@ -131,7 +146,7 @@ def test_the_least_recently_used_packs_go_first(tmp_path: Path) -> None:
 def test_pictures_that_would_not_fit_raw_are_kept_as_jpeg(tmp_path: Path) -> None:
     smooth = [np.full((64, 64, 3), seed * 20, np.uint8) for seed in range(8)]
     sources = [Source(f"{seed:064d}", lambda: b"") for seed in range(8)]
-    remaining = iter(smooth)
+    remaining = iter([Decoded(pixels=pixels, width=64, height=64, format="PNG") for pixels in smooth])
     pack = Packs(tmp_path, budget_bytes=4 * 64 * 64 * 3).build(
         sources, 64, decode=lambda data, side: next(remaining), parallel=1
     )
@@ -141,8 +156,8 @@ def test_pictures_that_would_not_fit_raw_are_kept_as_jpeg(tmp_path: Path) -> Non
 
 
 def test_a_decoder_s_refusal_is_kept_and_its_crash_is_not(tmp_path: Path) -> None:
-    def refuse(error: Exception) -> Callable[[bytes, int], np.ndarray]:
-        def decode(data: bytes, side: int) -> np.ndarray:
+    def refuse(error: Exception) -> Callable[[bytes, int], Decoded]:
+        def decode(data: bytes, side: int) -> Decoded:
             raise error
 
         return decode

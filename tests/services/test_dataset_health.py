@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from lehr.errors import LeaseLost, NotFound
+from lehr.learn.items import Box
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import status_code_pb2
 from lehr.services.dataset_health import KIND, HealthChecks, HealthReports
@@ -168,13 +169,30 @@ def test_a_data_set_that_is_none_is_a_sentence(db, queue, ref):
 
 def test_rare_concepts_and_an_empty_data_set_are_told():
     items = [
-        Facts(id=f"i{n}", width=9, height=9, positives=frozenset({"rare" if n == 0 else "often"}), boxes=(), group=n)
+        Facts(
+            id=f"i{n}", width=900, height=900, positives=frozenset({"rare" if n == 0 else "often"}), boxes=(), group=n
+        )
         for n in range(41)
     ]
     kinds = [finding.kind for finding in report_of(items, {}).findings]
     assert kinds == ["few_positives", "imbalance"]
     assert report_of([], {}).findings[0].level == "bad"
     good = [
-        Facts(id=f"i{n}", width=9, height=9, positives=frozenset({"ab"[n % 2]}), boxes=(), group=n) for n in range(40)
+        Facts(id=f"i{n}", width=900, height=900, positives=frozenset({"ab"[n % 2]}), boxes=(), group=n)
+        for n in range(40)
     ]
     assert report_of(good, {}).findings == ()
+
+
+def test_pictures_smaller_than_they_are_usually_trained_at_are_told():
+    def facts(n: int, **own) -> Facts:
+        return Facts(**{"id": f"i{n}", "positives": frozenset({"ab"[n % 2]}), "boxes": (), "group": n, **own})
+
+    small = [facts(n, width=160, height=100) for n in range(40)]
+    [finding] = report_of(small, {}).findings
+    assert (finding.kind, len(finding.item_ids)) == ("small_pictures", 40)
+    assert "40 items of 40 are smaller than image_size 256 (the median's shorter side is 100)" in finding.text
+    assert "image_size 128" in finding.text
+    tiny = Box(concept="a", top=0.1, left=0.1, bottom=0.11, right=0.2)
+    kinds = [each.kind for each in report_of([*small, facts(40, width=160, height=100, boxes=(tiny,))], {}).findings]
+    assert kinds == ["tiny_boxes"], "what enlarges pictures helps here"

@@ -23,7 +23,10 @@ from lehr.jobs.queue import State as JobState
 from lehr.jobs.runs import perform
 from lehr.learn.bundle import read_evaluation
 from lehr.learn.data.decode import decode
+from lehr.learn.detection.found import rows_of
+from lehr.learn.items import Box, Item
 from lehr.learn.metrics.classification import evaluation
+from lehr.learn.metrics.mean_average_precision import ImageBoxes
 from lehr.learn.predictor import Predictor
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import service_pb2, status_code_pb2
@@ -33,7 +36,7 @@ from lehr.protocol.statuses import status
 from lehr.protocol.structs import from_struct, to_struct
 from lehr.services import eval_metrics, evaluations, training
 from lehr.services.bundles import Bundles
-from lehr.services.evaluating import SEEN, Evaluating
+from lehr.services.evaluating import SEEN, Evaluating, _of_boxes
 from lehr.services.evaluations import Evaluations
 from lehr.services.models import Models
 from lehr.services.paging import Paging
@@ -512,3 +515,23 @@ def test_a_test_set_too_long_for_clients_is_listed_in_part_and_says_so(monkeypat
     assert (kept.test_set[0].input.id, kept.test_set[-1].input.id, len(kept.test_set)) == ("x0", "x99", 10)
     assert "lists 10 of 100 items" in metrics.status.details
     assert sum(count.count for count in kept.label_counts.positive_label_counts) == 100
+
+
+def test_boxes_are_measured_in_pixels_of_the_pictures_as_they_were_sent():
+    """A box of 50 x 50 pixels is a medium one, however small the network sees the picture."""
+    box = Box(concept="disc", top=0.1, left=0.1, bottom=0.35, right=0.225)
+    item = Item(id="a", sha256="a", read=bytes, positives=frozenset(), boxes=(box,))
+    found_rows = rows_of(
+        ImageBoxes(boxes=np.array([[40.0, 20, 90, 70]]), classes=np.zeros(1), scores=np.full(1, 0.9)), (200, 400)
+    )
+
+    class Run:
+        notes, sizes = (), [(200, 400)]
+
+        def predict(self, predictor, items):
+            return items, found_rows[None]
+
+    measured = _of_boxes(Run(), SimpleNamespace(concepts=("disc",), image_size=32), [item])
+    halves = [each for each in measured.figures.entries if each.overlap == 0.5]
+    found = {each.area.name: (each.num_true, each.average_precision) for each in halves}
+    assert found == {"all": (1, 1.0), "small": (0, None), "medium": (1, 1.0), "large": (0, None)}

@@ -13,6 +13,7 @@ from small_embedder import publish, write_embedder
 from lehr.errors import InvalidModel, InvalidRequest, InvalidWorkflow, Untrained
 from lehr.jobs.runs import perform
 from lehr.learn.bundle import read_bundle
+from lehr.learn.data.decode import Decoded
 from lehr.learn.data.packs import Source
 from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import AppRef
@@ -84,7 +85,8 @@ def test_what_a_training_decoded_is_not_decoded_again(shop, bases, other):
     """The pack here is of other colours than the pictures: the new index shows them."""
     filled(shop)
     side = read_bundle(shop.bundles.folder_of(other)).preprocessing.image_size
-    blue = np.full((side, side, 3), COLOURS["blue"], np.uint8)
+    pixels = np.full((side, side, 3), COLOURS["blue"], np.uint8)
+    blue = Decoded(pixels=pixels, width=side, height=side, format="PNG")
     red = plain(COLOURS["red"])
     shop.packs.build([Source(hashlib.sha256(red).hexdigest(), lambda: red)], side, decode=lambda *_: blue)
     bases.change(shop.ref, [workflow("mine", ("embed", "turned", "second"))], "merge", reindex=True)

@@ -7,6 +7,7 @@ import pytest
 from films import BLUE, GREEN, RED, colours
 from PIL import Image
 
+from lehr.learn.data.decode import Decoded
 from lehr.learn.data.packs import Packs
 from lehr.learn.data.packs import Source as Picture
 from lehr.protocol import resources_pb2 as r
@@ -133,9 +134,9 @@ def test_frames_are_packed_once_and_come_back_with_a_kept_training_set(items, co
     assert kept.items == found
     packs, reads = Packs(tmp_path), []
 
-    def decode(data: bytes, side: int) -> np.ndarray:
+    def decode(data: bytes, side: int) -> Decoded:
         reads.append(1)
-        return contents.decoders.decode(data, shorter_side=side).pixels
+        return contents.decoders.decode(data, shorter_side=side)
 
     for _ in range(2):
         pack = packs.build([Picture(item.sha256, item.read) for item in kept.items], 48, decode=decode)

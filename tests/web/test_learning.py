@@ -118,6 +118,7 @@ def _watch_with_interruptions(browser: Browser, server: Server) -> None:
     page = browser.page
     page.get_by_text("items per second").first.wait_for(timeout=TRAINED_MS)
     page.get_by_role("img", name=re.compile("^Loss")).wait_for()
+    page.get_by_role("heading", name="Early warnings").wait_for()
     assert page.get_by_role("progressbar").count() == 1
     page.reload()
     browser.shown()
@@ -196,6 +197,7 @@ def _see_another_fail(browser: Browser) -> None:
     browser.shown()
     page.get_by_role("alert").get_by_text(re.compile("diverged")).wait_for(timeout=TRAINED_MS)
     page.get_by_role("link", name="Train anew").wait_for()
+    page.get_by_role("heading", name="Early warnings").wait_for()
     assert serious_faults(page) == []
 
 

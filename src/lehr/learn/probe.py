@@ -23,7 +23,7 @@ from PIL import Image
 from lehr.learn.bundle import write_bundle
 from lehr.learn.checkpoint import State
 from lehr.learn.data.dataset import Data, build_data
-from lehr.learn.data.decode import decode
+from lehr.learn.data.decode import Decoded, decode
 from lehr.learn.data.features import STAGE as FEATURES
 from lehr.learn.data.order import DataOrder
 from lehr.learn.data.packs import Packs
@@ -128,10 +128,12 @@ def random_data(order: DataOrder, packs: Path) -> Data:
     num_held, num_items = max(2, round(share * _NUM_HELD_OUT)), max(6, round(share * _NUM_ITEMS))
     items = [_item(order, number, "test" if number < num_held else "train") for number in range(num_items)]
 
-    def pixels(data: bytes, side: int) -> np.ndarray:
-        return generator.integers(0, 256, (side, side * 4 // 3, 3), dtype=np.uint8)
+    def decoded(data: bytes, side: int) -> Decoded:
+        height, width = side, side * 4 // 3
+        pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        return Decoded(pixels=pixels, width=width, height=height, format="PNG")
 
-    return build_data(order, items, packs=Packs(packs), decode=pixels, parallel=1)
+    return build_data(order, items, packs=Packs(packs), decode=decoded, parallel=1)
 
 
 def _item(order: DataOrder, number: int, split: str) -> Item:

@@ -31,8 +31,8 @@ from lehr.errors import (
 from lehr.jobs.queue import Job, Queue
 from lehr.jobs.retry import sentence
 from lehr.learn.data.boxes import boxed, boxes_of
+from lehr.learn.data.decode import Decoded
 from lehr.learn.data.order import DataOrder
-from lehr.learn.detection.framing import framed_size
 from lehr.learn.items import Item
 from lehr.learn.metrics.mean_average_precision import ImageBoxes
 from lehr.protocol import resources_pb2, status_code_pb2, status_pb2
@@ -100,26 +100,26 @@ class Evaluating:
         if job.payload.get(IS_OWN):
             tell_version(tx, vref, metrics)
 
-    def pictures(self, items: Iterable[Item], shorter_side: int) -> Iterator[tuple[Item, np.ndarray | LehrError]]:
-        """Each item with its pixels, uint8 [H, W, 3], or why it has none; a few are decoded ahead."""
+    def pictures(self, items: Iterable[Item], shorter_side: int) -> Iterator[tuple[Item, Decoded | LehrError]]:
+        """Each item with its picture, or why it has none; a few are decoded ahead."""
 
-        def decoded(item: Item) -> np.ndarray | LehrError:
+        def decoded(item: Item) -> Decoded | LehrError:
             try:
-                return self.decoders.decode(item.read(), shorter_side=shorter_side).pixels
+                return self.decoders.decode(item.read(), shorter_side=shorter_side)
             except (UndecodableImage, TooLarge, NotFound) as error:
                 return error
 
-        ahead: deque[tuple[Item, Future[np.ndarray | LehrError]]] = deque()
+        ahead: deque[tuple[Item, Future[Decoded | LehrError]]] = deque()
         pool = ThreadPoolExecutor(self.parallel_decodes, "decode")
         try:
             for item in items:
                 ahead.append((item, pool.submit(decoded, item)))
                 if len(ahead) > BATCH:
-                    first, pixels = ahead.popleft()
-                    yield first, pixels.result()
+                    first, picture = ahead.popleft()
+                    yield first, picture.result()
             while ahead:
-                first, pixels = ahead.popleft()
-                yield first, pixels.result()
+                first, picture = ahead.popleft()
+                yield first, picture.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -133,8 +133,8 @@ class _Run:
     vref: ModelVersionRef
     last_report: float = 0.0
     notes: tuple[str, ...] = ()
-    shapes: list[tuple[int, int]] = field(default_factory=list)
-    """Heights and widths of the decoded pictures, of those that could be."""
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    """Native heights and widths of the pictures that could be decoded."""
 
     @property
     def is_kept_back(self) -> bool:
@@ -158,11 +158,11 @@ class _Run:
         values: list[np.ndarray] = []
         pictures = self.evaluating.pictures(items, predictor.image_size)
         while batch := list(islice(pictures, BATCH)):
-            readable = [(item, pixels) for item, pixels in batch if isinstance(pixels, np.ndarray)]
+            readable = [(item, picture) for item, picture in batch if isinstance(picture, Decoded)]
             good += [item for item, _ in readable]
-            bad += [item for item, pixels in batch if not isinstance(pixels, np.ndarray)]
-            values += predictor.predict([pixels for _, pixels in readable])
-            self.shapes += [(pixels.shape[0], pixels.shape[1]) for _, pixels in readable]
+            bad += [item for item, picture in batch if not isinstance(picture, Decoded)]
+            values += predictor.predict([picture.pixels for _, picture in readable])
+            self.sizes += [(picture.height, picture.width) for _, picture in readable]
             self.report(len(good) + len(bad), len(items))
         if not good:
             raise NeedsInputs(f"None of {len(items)} labelled items could be decoded: {_ids(items)}.")
@@ -229,8 +229,8 @@ def _of_boxes(run: _Run, predictor: AnyPredictor, known: Sequence[Item]) -> AnyE
     run.notes += tuple(finding.text for finding in taking_part.findings)
     good, values_N = run.predict(predictor, taking_part.items)
     measured = []
-    for item, rows_, shape in zip(good, values_N, run.shapes, strict=True):
-        size, drawn = framed_size(*shape, predictor.image_size), boxes_of(order, item)
+    for item, rows_, size in zip(good, values_N, run.sizes, strict=True):
+        drawn = boxes_of(order, item)
         truth = ImageBoxes(boxes=drawn.pixels(*size), classes=drawn.classes)
         measured.append(Measured(item_id=item.id, size=size, truth=truth, found=pixels_of(rows_, size)))
     return detector_evaluation(predictor.concepts, measured)

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from lehr.learn.data.boxes import TINY_PIXELS
+from lehr.learn.data.early_warnings import enlarged
 from lehr.learn.items import FEW_POSITIVES, IMBALANCE, Box
 
 MAX_IDS = 100
 """Items that a finding names."""
 MAX_GROUPS = 40
-USUAL_SIZE = 512
-"""The image_size that boxes are judged at: what detectors are trained with unless one asks for another."""
+USUAL_SIZE, USUAL_SIZE_WITHOUT_BOXES = 512, 256
+"""The image_size that boxes, and pictures, are judged at: what detectors, and others, are trained with by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Finding:
 
     kind: str
     """unreadable, unlabelled, one_concept, few_positives, imbalance, near_duplicates, contradictions, bad_boxes,
-    tiny_boxes."""
+    tiny_boxes, small_pictures."""
     level: str
     """bad: a training would fail or learn the wrong thing; warn: it would learn less well."""
     text: str
@@ -95,6 +96,7 @@ def report_of(items: Sequence[Facts], unreadable: Mapping[str, str]) -> Report:
         _near_duplicates(items),
         _bad_boxes(items),
         _tiny_boxes(items),
+        _small_pictures(items),
     )
     return Report(
         num_items=len(items),
@@ -228,6 +230,18 @@ def _is_tiny(box: Box, item: Facts) -> bool:
         return False
     scale = USUAL_SIZE / shorter
     return min((box.bottom - box.top) * item.height, (box.right - box.left) * item.width) * scale < TINY_PIXELS
+
+
+def _small_pictures(items: Sequence[Facts]) -> Finding | None:
+    """Nothing where boxes are tiny: such pictures are rather enlarged."""
+    size = USUAL_SIZE if any(item.boxes for item in items) else USUAL_SIZE_WITHOUT_BOXES
+    shorter = {item.id: min(item.width, item.height) for item in items if item.width and item.height}
+    found = enlarged(list(shorter.values()), size)
+    if found is None or _tiny_boxes(items):
+        return None
+    ids = _first(id_ for id_, side in shorter.items() if side < size)
+    text = f"{_items(found.num_pictures)} of {len(shorter):,} {found.text}"
+    return Finding(kind="small_pictures", level="warn", text=text, item_ids=ids)
 
 
 def _first(ids: Iterable[str]) -> tuple[str, ...]:

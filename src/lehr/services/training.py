@@ -34,7 +34,7 @@ from lehr.services.model_types import is_trainable
 from lehr.services.models import found_model, with_version
 from lehr.services.operator_types import is_operator, settle
 from lehr.services.plans import Plan, inherited, plan_of
-from lehr.services.trained import describe_trained
+from lehr.services.trained import describe_trained, note, reason_of, sentence_of
 from lehr.services.training_contents import Contents
 from lehr.services.training_data import Reader, check_source, payload_of, searches_of
 from lehr.services.training_sets import TrainingSet, packed, unpacked
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from lehr.learn.checkpoint import State
     from lehr.learn.data.dataset import Data
     from lehr.learn.events import Event
+    from lehr.learn.items import Finding
     from lehr.learn.recipe import Recipe
 
 KIND = "train"
@@ -92,8 +93,9 @@ class Orders:
             check_source(tx, plan.source)
             bases = payload_of_bases(tx, ref, plan)
             ensure_concepts(tx, ref, version.output_info.data.concepts)
-            queued = status(status_code_pb2.MODEL_QUEUED_FOR_TRAINING, "; ".join(plan.notices))
-            version.status.CopyFrom(queued)
+            version.status.CopyFrom(status(status_code_pb2.MODEL_QUEUED_FOR_TRAINING, "; ".join(plan.notices)))
+            if plan.notices:
+                note(version, (), plan.notices)
             version_rows.insert(tx, ref, model_id, version)
             vref = ModelVersionRef(ref, model_id, version.id)
             self.queue.add(tx, KIND, payload_of(request) | bases, str(vref))
@@ -143,7 +145,7 @@ class Training:
         folders = folders_of(job.payload, self.bundles)
         check_weights(plan.base, folders.base or folders.earlier, self.weights)
         data = self._data(run, plan, folders.base)
-        run.say(*(finding.text for finding in data.findings))
+        run.note(data.findings)
         problem = replace(data.problem(choose_device(), self.weights), base=folders.base, earlier=folders.earlier)
         checkpoint = run.checkpoint(data)
         precision = Precision(choice=self.precision, folder=self.packs.parent / "precision")
@@ -165,7 +167,7 @@ class Training:
         if version is None:
             return
         code = error.code if isinstance(error, TrainingStopped) else status_code_pb2.MODEL_TRAINING_FAILED
-        reason = _reason(error)
+        reason = reason_of(error)
         log_rows.append(tx, vref, [f"Training failed: {reason}"])
         version.status.CopyFrom(status(code, reason))
         version_rows.update(tx, vref, version)
@@ -179,7 +181,7 @@ class Training:
             plan.template.data_order(plan.form, training_set.concept_ids, plan.closed_environment, base),
             training_set.items,
             packs=Packs(self.packs),
-            decode=lambda data, side: self.decoders.decode(data, shorter_side=side).pixels,
+            decode=lambda data, side: self.decoders.decode(data, shorter_side=side),
             parallel=self.parallel_decodes,
             on_progress=run.packed,
         )
@@ -216,6 +218,10 @@ class _Run:
     curves: Curves = field(default_factory=Curves)
     held_out: str = ""
     """The last figures on the held-out part, for the status line."""
+    notices: tuple[str, ...] = ()
+    """What there is to say of the order."""
+    noted: frozenset[str] = frozenset()
+    """Findings that are in the log."""
 
     def start(self) -> Plan:
         """Marks the version as training and reads what it asks for."""
@@ -227,9 +233,20 @@ class _Run:
                 raise ModelNotFound(f"version {self.vref.version_id!r} was deleted")
             plan = plan_of(self.vref.app, model.model_type_id, version)
             version_rows.set_status(tx, self.vref, status(status_code_pb2.MODEL_TRAINING, "reading the data"))
+            self.notices = plan.notices
             again = f" (attempt {self.job.attempt})" if self.job.attempt > 1 else ""
-            log_rows.append(tx, self.vref, [f"Training {plan.template.name}{again}: {plan.form!r}", *plan.notices])
+            first = f"Training {plan.template.name}{again}: {plan.form!r}"
+            log_rows.append(tx, self.vref, [first] if again else [first, *plan.notices])
         return plan
+
+    def note(self, findings: Sequence[Finding]) -> None:
+        """Writes what was noticed of the data into the version, and into the log what no earlier attempt has."""
+        with self._writing() as tx:
+            version = version_rows.get(tx, self.vref)
+            assert version is not None, "the fence holds only while the version is there"
+            log_rows.append(tx, self.vref, note(version, findings, self.notices))
+            version_rows.update(tx, self.vref, version)
+        self.noted = frozenset(finding.text for finding in findings)
 
     def packed(self, done: int, total: int) -> None:
         """Progress of decoding; raises when the job is not ours any more."""
@@ -250,7 +267,7 @@ class _Run:
         for event in train(recipe, data, resume=state):
             line = progress.update(event)
             self.curves.update(event)
-            self.say(*([line.text] if line.text else ()))
+            self.say(*([line.text] if line.text and line.text not in self.noted else ()))
             self.report(partial(self._details, event), percent=line.percent, seconds_left=line.seconds_left)
             if isinstance(event, EpochEnded):
                 state = event.state()
@@ -303,15 +320,16 @@ class _Run:
         """Publishes the trained version: bundle, evaluation, status and the job's end in one transaction."""
         sha, size = self.training.bundles.pack(bundle.folder)
         details = self.training.blobs.put(eval_metrics.pack(evaluation)) if evaluation else ""
-        self.say(_summary(evaluation))
+        self.say(sentence_of(evaluation))
         with self._writing() as tx:
             version = version_rows.get(tx, self.vref)
             assert version is not None, "the fence holds only while the version is there"
-            describe_trained(version, bundle, evaluation, data)
+            describe_trained(version, bundle, evaluation, data, self.notices)
             if evaluation:
                 keep_first(tx, self.vref, version, evaluation, details)
             version.completed_at.CopyFrom(now())
-            version.status.CopyFrom(status(status_code_pb2.MODEL_TRAINED, percent_completed=100))
+            done = status(status_code_pb2.MODEL_TRAINED, "; ".join(self.notices), percent_completed=100)
+            version.status.CopyFrom(done)
             bundle_rows.put(tx, self.vref, bundle_rows.Bundle(sha=sha, size=size))
             version_rows.update(tx, self.vref, version)
             unused = checkpoint_rows.delete(tx, self.vref)
@@ -377,24 +395,8 @@ class _Run:
         return None
 
 
-def _summary(evaluation: AnyEvaluation | None) -> str:
-    if evaluation is None:
-        return "Trained. No items were kept back to evaluate on."
-    figures = evaluation.summary()
-    shown = {"top1_accuracy": "accuracy", "map_50": "mean average precision at IoU 0.5"}
-    found = "".join(f", {words} {figures[name]:.4f}" for name, words in shown.items() if figures.get(name) is not None)
-    return f"Trained: {evaluation.num_items} held-out items{found}."
-
-
 def _only_version(request: service_pb2.PostModelVersionsRequest) -> resources_pb2.ModelVersion | None:
     """The one version asked for; none at all inherits everything from the model."""
     if len(request.model_versions) > 1:
         raise InvalidModel(f"One version is trained at a time; {len(request.model_versions)} were given.")
     return request.model_versions[0] if request.model_versions else None
-
-
-def _reason(error: Exception) -> str:
-    """The sentence for the user. What we did not foresee names its kind and where to read more."""
-    if isinstance(error, LehrError):
-        return error.details or type(error).__name__
-    return f"{type(error).__name__}: {error}. The server's own log has the details."

@@ -14,7 +14,7 @@ from lehr.hyperparameters import parse
 from lehr.learn.bundle import read_evaluation, write_bundle
 from lehr.learn.checkpoint import State, load, save
 from lehr.learn.data.dataset import Data, build_data
-from lehr.learn.data.packs import Packs
+from lehr.learn.data.packs import Packs, Record
 from lehr.learn.detection.found import boxes_in
 from lehr.learn.device import choose_device
 from lehr.learn.evaluate import evaluate
@@ -97,6 +97,32 @@ def test_stopping_anywhere_and_resuming_gives_the_same_bits(few: Data, use_focal
     assert whole.tensors.keys() == resumed.tensors.keys()
     assert "net/objective.average_positives" in whole.tensors
     assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+
+
+@pytest.mark.parametrize("is_native_known", [True, False])
+def test_areas_of_an_evaluation_are_those_of_the_pictures_as_they_were_sent(few: Data, is_native_known: bool) -> None:
+    """The shapes have sides of 24 to 55 pixels, half as many as the network sees them."""
+    records = few.pack.records if is_native_known else [record[:5] for record in few.pack.records]
+    data = replace(few, pack=replace(few.pack, records=tuple(Record(*record) for record in records)))
+    recipe = detector_recipe(data, num_epochs=1, test_freq=0)
+    state = next(event.state() for event in train(recipe, data) if isinstance(event, Stepped))
+    evaluation = evaluate(recipe, data, state)
+    counts = {entry.area.name: entry.num_true for entry in evaluation.figures.entries if entry.overlap == 0.5}
+    wanted = {"all": 0, "small": 0, "medium": 0, "large": 0}
+    height, width = (128, 160) if is_native_known else (64, 80)
+    last = len(CONCEPTS) - 1
+    for index in data.held_indices:
+        for box in data.items[index].boxes:
+            if box.concept == CONCEPTS[last]:
+                area = (box.bottom - box.top) * height * (box.right - box.left) * width
+                wanted["all"] += 1
+                wanted["small" if area <= 32**2 else "medium"] += 1
+    assert counts == wanted
+    assert bool(wanted["medium"]) is is_native_known
+    drawn_boxes = [box for row in evaluation.rows for box in row.truth]
+    boxes = [box for index in data.held_indices for box in data.items[index].boxes]
+    for ours, theirs in zip(drawn_boxes, boxes, strict=True):
+        assert (ours.top, ours.right) == pytest.approx((theirs.top, theirs.right), abs=1e-5)
 
 
 def test_other_boxes_are_other_data(packs_folder: Path, few: Data) -> None:

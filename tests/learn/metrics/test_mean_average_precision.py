@@ -99,7 +99,25 @@ def test_precision_recall_and_f1_follow_the_score() -> None:
     assert points[0.05] == (pytest.approx(2 / 3), 0.5)
     assert points[0.3] == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert points[0.95] == (0.0, 1.0)
-    assert entry.best_threshold == 0.1
+    assert entry.best_threshold == pytest.approx((0.3 + 0.05) / 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_threshold_has_a_larger_f1_than_the_best_one(seed: int) -> None:
+    found, truth = some_images(seed)
+    low = [ImageBoxes(boxes=one.boxes, classes=one.classes, scores=0.05 + one.scores / 100) for one in found]
+
+    def f1_from(threshold: float, index: int) -> float:
+        """Of the boxes with scores from this one up: it is moved to 0.5, where F1 is measured."""
+        shown = [ImageBoxes(boxes=o.boxes, classes=o.classes, scores=o.scores - threshold + 0.5) for o in low]
+        return detection_evaluation(shown, truth, CLASSES).entries[index].f1
+
+    for number, entry in enumerate(detection_evaluation(low, truth, CLASSES).entries):
+        if entry.overlap == 0.5 and entry.area.name == "all" and entry.num_true:
+            scores = np.unique(np.concatenate([one.scores for one in low]))
+            best = max(f1_from(score, number) for score in scores)
+            assert f1_from(entry.best_threshold, number) == pytest.approx(best)
+            assert 0 < entry.best_threshold < 0.06
 
 
 def test_nothing_found_is_zero_and_nothing_there_is_nothing_to_measure() -> None:

@@ -47,22 +47,25 @@ class Boxed:
 def boxed(order: DataOrder, items: Sequence[Item]) -> Boxed:
     """Chooses the items that take part. Items without any box train as background, unless the environment is closed.
 
-    Left out, with a finding: boxes that are degenerate or outside of their picture; items that carry a concept of the
-    model for the whole picture but no box, whose objects nobody has marked.
+    Left out, with a finding: boxes that are degenerate or outside of their picture, and items all of whose boxes are
+    (as background they would teach that nothing is there); items that carry a concept of the model for the whole
+    picture but no box, whose objects nobody has marked.
     Raises NoTrainingData without items, NoPositives when no box of the order's concepts is left.
     """
     if not items:
         raise NoTrainingData("There are no items to train on: add inputs with boxes, or choose another dataset.")
     concepts = set(order.concepts)
     cleaned = [_cleaned(item, concepts) for item in items]
-    unmarked = [item for item, whole in zip(cleaned, items, strict=True) if not item.boxes and _named(whole, concepts)]
-    left_out = {id(item) for item in unmarked}
+    bare = [(item, whole) for item, whole in zip(cleaned, items, strict=True) if not item.boxes]
+    spoilt = [item for item, whole in bare if any(box.concept in concepts for box in whole.boxes)]
+    unmarked = [item for item, whole in bare if not whole.boxes and whole.positives & concepts]
+    left_out = {id(item) for item in (*spoilt, *unmarked)}
     taking_part = tuple(
         item for item in cleaned if id(item) not in left_out and (item.boxes or not order.closed_environment)
     )
     if not any(item.boxes for item in taking_part):
         raise NoPositives(_no_boxes(order, items))
-    found = (_bad_boxes(items, cleaned, concepts), _unmarked(unmarked))
+    found = (_bad_boxes(items, len(spoilt), concepts), _unmarked(unmarked))
     return Boxed(items=taking_part, findings=tuple(finding for finding in found if finding))
 
 
@@ -104,10 +107,6 @@ def _cleaned(item: Item, concepts: set[str]) -> Item:
     return replace(item, boxes=good, positives=frozenset(box.concept for box in good), negatives=frozenset())
 
 
-def _named(item: Item, concepts: set[str]) -> bool:
-    return bool(item.positives & concepts) and not item.boxes
-
-
 def _clipped(box: Box) -> Box:
     sides = {name: min(max(getattr(box, name), 0.0), 1.0) for name in ("top", "left", "bottom", "right")}
     return replace(box, **sides)
@@ -122,7 +121,8 @@ def _is_bad(box: Box) -> bool:
     return cut.bottom <= cut.top or cut.right <= cut.left
 
 
-def _bad_boxes(items: Sequence[Item], cleaned: Sequence[Item], concepts: set[str]) -> Finding | None:
+def _bad_boxes(items: Sequence[Item], num_spoilt: int, concepts: set[str]) -> Finding | None:
+    """`num_spoilt`: items that have no good box beside their bad ones."""
     bad: Mapping[str, list[Box]] = {
         item.id: wrong for item in items if (wrong := [b for b in item.boxes if b.concept in concepts and _is_bad(b)])
     }
@@ -131,7 +131,8 @@ def _bad_boxes(items: Sequence[Item], cleaned: Sequence[Item], concepts: set[str
     count, (first_id, boxes) = sum(map(len, bad.values())), next(iter(bad.items()))
     one = boxes[0]
     text = (
-        f"{count} boxes in {len(bad)} items are empty or outside of their picture and are left out; the first is in "
+        f"{count} boxes in {len(bad)} items are empty or outside of their picture and are left out"
+        f"{f', and with them {num_spoilt} items that have no good one' * bool(num_spoilt)}; the first is in "
         f"{first_id}: top {one.top:g}, left {one.left:g}, bottom {one.bottom:g}, right {one.right:g}. Sides are "
         "fractions from 0 to 1 of the picture's height and width, top less than bottom, left less than right."
     )

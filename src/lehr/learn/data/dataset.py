@@ -13,12 +13,13 @@ import numpy as np
 
 from lehr.errors import NoPositives, NoTrainingData, TooManyBadItems
 from lehr.learn.data import near_duplicates
-from lehr.learn.data.boxes import ItemBoxes, box_counts, boxed, boxes_of, tiny_boxes
+from lehr.learn.data.boxes import ItemBoxes, boxed, boxes_of
+from lehr.learn.data.early_warnings import early_warnings, listed
 from lehr.learn.data.order import DataOrder
 from lehr.learn.data.packs import Decode, Pack, Packs, Source, decode_here
-from lehr.learn.data.split import held_out, unseen_concepts
-from lehr.learn.detection.framing import framed_size
-from lehr.learn.items import Finding, Item, chosen, findings_of_choice, findings_of_counts
+from lehr.learn.data.split import unseen_concepts
+from lehr.learn.data.video_split import held_out_videos
+from lehr.learn.items import Finding, Item, chosen, findings_of_choice
 from lehr.learn.problem import Problem
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ class Data:
     def held_indices(self) -> np.ndarray:
         """int64: indices of the held-out items."""
         return np.flatnonzero(self.is_held_N)
+
+    @cached_property
+    def native_sizes(self) -> tuple[tuple[int, int] | None, ...]:
+        """Each item's height and width in pixels as it was sent; None where its pack is of before they were kept."""
+        records = [self.pack.records[row] for row in self.rows_N]
+        return tuple((each.native_height, each.native_width) if each.native_height else None for each in records)
 
     @property
     def num_train(self) -> int:
@@ -122,9 +129,9 @@ def build_data(
         sorted((item for item in taking_part if item.id not in unreadable), key=lambda item: (item.sha256, item.id))
     )
     if not readable:
-        raise NoTrainingData(f"None of {len(taking_part)} items could be read: {_listed(unreadable)}")
+        raise NoTrainingData(f"None of {len(taking_part)} items could be read: {listed(unreadable)}")
     data = _labelled(order, pack, readable, unreadable)
-    return replace(data, findings=(*told, *_findings(data)))
+    return replace(data, findings=(*told, *early_warnings(data)))
 
 
 def _taking_part(order: DataOrder, items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Finding, ...]]:
@@ -141,10 +148,10 @@ def _labelled(order: DataOrder, pack: Pack, items: tuple[Item, ...], unreadable:
         [[concept in item.positives for concept in order.concepts] for item in items], dtype=np.float32
     )
     if not targets_NK.any():
-        raise NoPositives(f"Every item with a positive concept is unreadable: {_listed(unreadable)}")
+        raise NoPositives(f"Every item with a positive concept is unreadable: {listed(unreadable)}")
     groups_N = near_duplicates.groups(pack.signatures)[rows_N]
     unseen = unseen_concepts(items, order.concepts, order.unseen_share)
-    is_held_N = held_out(items, groups_N.tolist(), order.concepts) | _carries(targets_NK, order, unseen)
+    is_held_N = held_out_videos(items, groups_N, order.concepts) | _carries(targets_NK, order, unseen)
     return Data(
         order=order,
         pack=pack,
@@ -178,66 +185,5 @@ def _check_tolerance(order: DataOrder, unreadable: Mapping[str, str], num_items:
         raise TooManyBadItems(
             f"{len(unreadable)} of {num_items} items ({percent:.1f} %) cannot be read, more than the "
             f"{order.invalid_data_tolerance_percent:g} % that invalid_data_tolerance_percent allows. "
-            f"Remove or replace them, or raise the tolerance: {_listed(unreadable)}"
+            f"Remove or replace them, or raise the tolerance: {listed(unreadable)}"
         )
-
-
-def _findings(data: Data) -> list[Finding]:
-    num_background = int((data.targets_NK[data.train_indices].sum(axis=1) == 0).sum())
-    findings = findings_of_counts(data.order, _counts(data), num_background, data.unseen) + _of_boxes(data)
-    if data.unreadable:
-        text = f"{len(data.unreadable)} items cannot be read and are left out: {_listed(data.unreadable)}"
-        findings.insert(0, Finding(kind="unreadable", text=text, item_ids=tuple(data.unreadable)))
-    if data.unseen:
-        text = (
-            f"{len(data.unseen)} of {len(data.order.concepts)} concepts are kept out of the training, to measure how "
-            f"well the embedding tells apart what it has never seen: {', '.join(data.unseen[:10])}"
-            f"{', …' * (len(data.unseen) > 10)}. With unseen_concepts 0 all of them train."
-        )
-        findings.append(Finding(kind="unseen", text=text, concepts=data.unseen))
-    if not data.num_held_out:
-        text = "There are too few items to hold some out: accuracy on unseen pictures will not be known."
-        findings.append(Finding(kind="no_held_out", text=text))
-    return findings + _contradictions(data)
-
-
-def _counts(data: Data) -> list[int]:
-    """Training items of every concept; for a detector, training boxes."""
-    if data.order.needs_boxes:
-        return box_counts([data.boxes_N[index] for index in data.train_indices], len(data.order.concepts))
-    return data.targets_NK[data.train_indices].sum(axis=0).astype(int).tolist()
-
-
-def _of_boxes(data: Data) -> list[Finding]:
-    """What the sizes of the boxes say; nothing where there are none."""
-    size = data.order.image_size
-    records = [data.pack.records[row] for row in data.rows_N] if data.boxes_N else []
-    sizes = [framed_size(record.height, record.width, size) for record in records]
-    found = tiny_boxes(data.boxes_N, sizes, size)
-    return [found] if found else []
-
-
-def _contradictions(data: Data) -> list[Finding]:
-    """Copies of one picture that carry different concepts: one of the labels is probably wrong."""
-    members: dict[int, list[int]] = {}
-    for index, group in enumerate(data.groups_N):
-        members.setdefault(int(group), []).append(index)
-    findings = []
-    for indices in members.values():
-        if len(indices) > 1 and (data.targets_NK[indices] != data.targets_NK[indices[0]]).any():
-            ids = tuple(data.items[index].id for index in indices)
-            labels = "; ".join(
-                f"{data.items[index].id}: {', '.join(sorted(data.items[index].positives)) or 'nothing'}"
-                for index in indices[:4]
-            )
-            text = f"{len(ids)} items show nearly the same picture but carry different concepts ({labels})."
-            findings.append(Finding(kind="near_duplicates", text=text, item_ids=ids))
-    return findings[:_MAX_CONTRADICTIONS]
-
-
-_MAX_CONTRADICTIONS = 50
-
-
-def _listed(unreadable: Mapping[str, str]) -> str:
-    shown = "; ".join(f"{item_id}: {why}" for item_id, why in list(unreadable.items())[:5])
-    return shown + (f"; and {len(unreadable) - 5} more." if len(unreadable) > 5 else "")

@@ -4,7 +4,8 @@ A pack is a folder that appears whole, by one rename, or not at all. Its name is
 pictures at the same size are never decoded twice; a new pack copies from older ones what they share. Packs have a disk
 budget: the least recently used go first. It does not decode (decode.py does) and knows no concepts.
 
-    index.json     version, size, and per picture sha256, height, width, offset, length, kind; what could not be read
+    index.json     version, size, and per picture sha256, height, width, offset, length, kind, native height and width
+                   (which older packs lack); what could not be read
     pixels.bin     uint8 RGB rows end to end (or JPEG of quality 95 where raw pixels would not fit the budget)
     signatures.bin uint8 [N, 264] per picture: perceptual hash (8) and 16 x 16 grey thumbnail (256)
 """
@@ -29,10 +30,10 @@ import numpy as np
 from PIL import Image
 
 from lehr.errors import TooLarge, TrainingStopped, UndecodableImage
-from lehr.learn.data.decode import decode, perceptual_hash
+from lehr.learn.data.decode import Decoded, decode, perceptual_hash
 
-Decode = Callable[[bytes, int], np.ndarray]
-"""(bytes, shorter side) -> uint8 [H, W, 3]. Raises UndecodableImage or TooLarge."""
+Decode = Callable[[bytes, int], Decoded]
+"""(bytes, shorter side) -> the picture of that size. Raises UndecodableImage or TooLarge."""
 
 VERSION = 1
 SIGNATURE_BYTES = 264
@@ -55,6 +56,9 @@ class Record(NamedTuple):
     offset: int
     length: int
     kind: str
+    native_height: int = 0
+    """Of the picture as it was sent, upright, in pixels; 0: not known, it is from a pack of before this was kept."""
+    native_width: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +97,9 @@ class Pack:
             return np.asarray(image.convert("RGB"))
 
 
-def decode_here(data: bytes, shorter_side: int) -> np.ndarray:
+def decode_here(data: bytes, shorter_side: int) -> Decoded:
     """Decodes in this process: for one's own files; a server hands untrusted bytes to its decoder processes."""
-    return decode(data, shorter_side=shorter_side).pixels
+    return decode(data, shorter_side=shorter_side)
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,8 @@ def read_pack(path: Path) -> Pack:
     index = json.loads((path / "index.json").read_text())
     if index["version"] != VERSION:
         raise ValueError(f"{path} is a pack of version {index['version']}; this Lehr reads version {VERSION}.")
-    records = tuple(Record(*record) for record in index["records"])
+    natives = index.get("natives") or [()] * len(index["records"])
+    records = tuple(Record(*record, *native) for record, native in zip(index["records"], natives, strict=True))
     rows = {sha256: row for row, sha256 in enumerate(index["sha256"])}
     return Pack(folder=path, image_size=index["image_size"], records=records, rows=rows, unreadable=index["unreadable"])
 
@@ -210,7 +215,7 @@ class _Decoding(NamedTuple):
     decode: Decode
     image_size: int
 
-    def start(self, source: Source) -> Future[np.ndarray]:
+    def start(self, source: Source) -> Future[Decoded]:
         return self.threads.submit(lambda: self.decode(source.read(), self.image_size))
 
 
@@ -233,7 +238,8 @@ class _Writer:
         self.pixels.close()
         self.signatures.close()
 
-    def add(self, sha256: str, pixels: np.ndarray) -> None:
+    def add(self, sha256: str, decoded: Decoded) -> None:
+        pixels = decoded.pixels
         assert pixels.dtype == np.uint8, pixels.dtype
         assert pixels.ndim == 3, pixels.shape
         raw_so_far = sum(record.height * record.width * 3 for record in self.records[:256]) + pixels.nbytes
@@ -241,7 +247,8 @@ class _Writer:
         kind = _RAW if expected <= self.max_raw_bytes else _JPEG
         data = np.ascontiguousarray(pixels).tobytes() if kind == _RAW else _as_jpeg(pixels)
         height, width = pixels.shape[:2]
-        self.copy(sha256, Record(height, width, 0, len(data), kind), data, signature(pixels))
+        record = Record(height, width, 0, len(data), kind, decoded.height, decoded.width)
+        self.copy(sha256, record, data, signature(pixels))
 
     def copy(self, sha256: str, record: Record, data: bytes, signature_: bytes) -> None:
         """Appends bytes that are encoded already."""
@@ -258,7 +265,8 @@ class _Writer:
             "version": VERSION,
             "image_size": self.image_size,
             "sha256": self.shas,
-            "records": self.records,
+            "records": [record[:5] for record in self.records],
+            "natives": [record[5:] for record in self.records],
             "unreadable": self.unreadable,
         }
         with (self.folder / "index.json").open("wb") as file:
@@ -282,7 +290,7 @@ def _fill(
     """Copies what older packs have, decodes the rest a little ahead of the writing, in the order given."""
     known = {sha256: pack for pack in older for sha256 in pack.rows}
     window = 4 * decoding.threads._max_workers
-    ahead: dict[str, Future[np.ndarray]] = {}
+    ahead: dict[str, Future[Decoded]] = {}
     pending = iter([source for source in sources if source.sha256 not in known])
     try:
         for done, source in enumerate(sources):
@@ -298,7 +306,7 @@ def _fill(
             future.cancel()
 
 
-def _add(writer: _Writer, sha256: str, future: Future[np.ndarray]) -> None:
+def _add(writer: _Writer, sha256: str, future: Future[Decoded]) -> None:
     try:
         writer.add(sha256, future.result())
     except (UndecodableImage, TooLarge) as error:

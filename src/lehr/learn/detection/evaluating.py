@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,9 +34,16 @@ def evaluate_detector(
 
 
 def _measured(find: TorchDetector, recipe: Recipe, data: Data, index: int) -> Measured:
+    """Boxes in pixels of the picture as it was sent; as it was framed, where its pack does not know that size."""
     picture = framed(data.pack.pixels(int(data.rows_N[index])), recipe.preprocessing.image_size)
-    size = (picture.shape[0], picture.shape[1])
-    (found,) = find(canvas([picture]), [size])
-    mine = data.boxes_N[index]
+    frame = (picture.shape[0], picture.shape[1])
+    (found,) = find(canvas([picture]), [frame])
+    size, mine = data.native_sizes[index] or frame, data.boxes_N[index]
     truth = ImageBoxes(boxes=mine.pixels(*size).astype(np.float64), classes=mine.classes)
-    return Measured(item_id=data.items[index].id, size=size, truth=truth, found=found)
+    return Measured(item_id=data.items[index].id, size=size, truth=truth, found=_resized(found, frame, size))
+
+
+def _resized(found: ImageBoxes, frame: tuple[int, int], size: tuple[int, int]) -> ImageBoxes:
+    """Boxes found in a picture of one height and width, in pixels of another; overlaps stay what they are."""
+    scale = np.array([size[1] / frame[1], size[0] / frame[0]] * 2)
+    return replace(found, boxes=found.boxes * scale)

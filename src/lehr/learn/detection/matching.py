@@ -17,7 +17,8 @@ def match(anchors_A4: Tensor, boxes_G4: Tensor, *, positive: float = 0.5, negati
 
     An anchor belongs to the box that it overlaps most, if by `positive` IoU or more; below `negative` it is background.
     The anchors that overlap a box more than all others do belong to that box whatever the IoU, so that no box is left
-    out; where an anchor is the best of several boxes, the one with the larger overlap has it.
+    out; where an anchor is the best of several boxes, the one with the larger overlap has it. Of boxes that are the
+    very same any one has it: `objective.assign` sees to the others.
     """
     if len(boxes_G4) == 0:
         return torch.full((len(anchors_A4),), BACKGROUND, device=anchors_A4.device)

@@ -1,12 +1,12 @@
 """What a dense detector is trained for: each anchor's class, and the box of each positive anchor.
 
-Shapes: N images, A all anchors, P positive anchors, G an image's true boxes, K classes.
+Shapes: N images, A all anchors, P positives, G true boxes, K classes, E further positives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lehr.learn.detection.boxes import decode, encode
 from lehr.learn.detection.matching import match
 from lehr.learn.detection.regressors import Offsets
+from lehr.learn.losses.anchor_classes import Further
 from lehr.learn.losses.box_regression import giou, smooth_l1
 from lehr.learn.losses.focal import focal_loss
 from lehr.learn.losses.hard_example_mining import mined_loss
@@ -38,35 +39,83 @@ class DetectionLoss(NamedTuple):
 class Assignment:
     """What the anchors of a batch are to say.
 
-    `classes` is int64 [N, A]: a class, BACKGROUND or IGNORED. Of the positive anchors: their image and their index
-    among all anchors, both int64 [P], and their true box [P, 4].
+    `classes` is int64 [N, A]: a class, BACKGROUND or IGNORED. Of the positives: their image, their index among all
+    anchors and their class, int64 [P] each, and their true box [P, 4]. An anchor whose box is drawn for several classes
+    is a positive of each: `further` holds those beside the one in `classes`, None where there are none.
     """
 
     classes: Tensor
     image: Tensor
     anchor: Tensor
+    label: Tensor
     box: Tensor
-
-    @property
-    def positive_classes(self) -> Tensor:
-        """Classes of the positives, int64 [P]."""
-        return self.classes[self.image, self.anchor]
+    further: Further | None = None
 
 
 def assign(anchors_A4: Tensor, truth: Sequence[TrueBoxes]) -> Assignment:
     """Match every image's boxes to the anchors (IoU 0.5 positive, below 0.4 background, the best anchor always)."""
-    classes, boxes = zip(*(_named(match(anchors_A4, image.boxes), image) for image in truth), strict=True)
-    classes_NA = torch.stack(classes)
-    image_P, anchor_P = (classes_NA >= 0).nonzero(as_tuple=True)
-    return Assignment(classes=classes_NA, image=image_P, anchor=anchor_P, box=torch.cat(boxes))
+    matched_NA = torch.stack([match(anchors_A4, image.boxes) for image in truth])
+    image_P, anchor_P = (matched_NA >= 0).nonzero(as_tuple=True)
+    drawn = _drawn(truth, matched_NA.device)
+    box_P = matched_NA[image_P, anchor_P] + drawn.first_N[image_P]
+    found = Assignment(
+        classes=matched_NA.index_put((image_P, anchor_P), drawn.classes_G[box_P]),
+        image=image_P,
+        anchor=anchor_P,
+        label=drawn.classes_G[box_P],
+        box=drawn.boxes_G4[box_P],
+    )
+    beside_GG = drawn.beside()
+    return found if beside_GG is None else _with_further(found, beside_GG[box_P], drawn)
 
 
-def _named(matched_A: Tensor, image: TrueBoxes) -> tuple[Tensor, Tensor]:
-    """Classes [A] of an image's anchors, and the true boxes of its positive ones."""
-    if len(image.boxes) == 0:
-        return matched_A, image.boxes.reshape(0, 4)
-    found_A = matched_A.clamp_min(0)
-    return torch.where(matched_A >= 0, image.classes[found_A], matched_A), image.boxes[matched_A[matched_A >= 0]]
+class _Drawn(NamedTuple):
+    """The true boxes of all images of a batch in one row; `first_N`: where each image's begin."""
+
+    boxes_G4: Tensor
+    classes_G: Tensor
+    image_G: Tensor
+    first_N: Tensor
+
+    def beside(self) -> Tensor | None:
+        """bool [G, G]: which boxes are the very same as one, but of another class; of equal ones the first alone.
+
+        None, which takes no more than sorting them, where all boxes differ.
+        """
+        if len(self.boxes_G4) == 0:
+            return None
+        places_G5 = torch.cat([self.image_G[:, None].to(self.boxes_G4), self.boxes_G4], 1)
+        places, which_G = places_G5.unique(dim=0, return_inverse=True)
+        if len(places) == len(which_G):
+            return None
+        is_same_GG = which_G[:, None] == which_G
+        is_of_class_GG = self.classes_G[:, None] == self.classes_G
+        is_repeated_G = (is_same_GG & is_of_class_GG).tril(-1).any(1)
+        return is_same_GG & ~is_of_class_GG & ~is_repeated_G
+
+
+def _drawn(truth: Sequence[TrueBoxes], device: torch.device) -> _Drawn:
+    counts_N = torch.tensor([len(image.boxes) for image in truth])
+    return _Drawn(
+        boxes_G4=torch.cat([image.boxes.reshape(-1, 4) for image in truth]),
+        classes_G=torch.cat([image.classes for image in truth]),
+        image_G=torch.arange(len(truth)).repeat_interleave(counts_N).to(device),
+        first_N=(counts_N.cumsum(0) - counts_N).to(device),
+    )
+
+
+def _with_further(found: Assignment, beside_PG: Tensor, drawn: _Drawn) -> Assignment:
+    """With every positive once more for each box that is beside its own, bool [P, G]."""
+    positive_E, box_E = beside_PG.nonzero(as_tuple=True)
+    image_E, anchor_E, label_E = found.image[positive_E], found.anchor[positive_E], drawn.classes_G[box_E]
+    return replace(
+        found,
+        image=torch.cat([found.image, image_E]),
+        anchor=torch.cat([found.anchor, anchor_E]),
+        label=torch.cat([found.label, label_E]),
+        box=torch.cat([found.box, drawn.boxes_G4[box_E]]),
+        further=Further(image_E, anchor_E, label_E),
+    )
 
 
 class DetectionObjective(nn.Module):
@@ -92,9 +141,9 @@ class DetectionObjective(nn.Module):
         num_positives = self._averaged(len(wanted.image))
         logits_NAK = torch.cat(list(logits), 1)
         if self.use_focal_loss:
-            of_classes = focal_loss(logits_NAK, wanted.classes, num_positives=num_positives)
+            of_classes = focal_loss(logits_NAK, wanted.classes, num_positives=num_positives, further=wanted.further)
         else:
-            of_classes = mined_loss(logits_NAK, wanted.classes)
+            of_classes = mined_loss(logits_NAK, wanted.classes, further=wanted.further)
         return DetectionLoss(of_classes, self._of_boxes(offsets, anchors, wanted, num_positives))
 
     def _averaged(self, num_positives: int) -> Tensor:
@@ -122,8 +171,7 @@ def _at_positives(offsets: Offsets, lengths: Sequence[int], wanted: Assignment) 
     deltas, order, start = [], [], 0
     for level, length in enumerate(lengths):
         (here,) = ((wanted.anchor >= start) & (wanted.anchor < start + length)).nonzero(as_tuple=True)
-        classes = wanted.positive_classes[here]
-        deltas.append(offsets.at(level, wanted.image[here], wanted.anchor[here] - start, classes))
+        deltas.append(offsets.at(level, wanted.image[here], wanted.anchor[here] - start, wanted.label[here]))
         order.append(here)
         start += length
     return torch.cat(deltas), torch.cat(order)

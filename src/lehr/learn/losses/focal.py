@@ -9,17 +9,24 @@ import torch
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from lehr.learn.losses.anchor_classes import IGNORED, one_hot
+from lehr.learn.losses.anchor_classes import IGNORED, Further, one_hot
 
 
 def focal_loss(
-    logits_NAK: Tensor, classes_NA: Tensor, *, num_positives: Tensor | float, alpha: float = 0.25, gamma: float = 2.0
+    logits_NAK: Tensor,
+    classes_NA: Tensor,
+    *,
+    num_positives: Tensor | float,
+    further: Further | None = None,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
 ) -> Tensor:
-    """Sum over anchors and classes, divided by the number of positive anchors (never by less than 1); a scalar.
+    """Sum over anchors and classes, divided by the number of positives (never by less than 1); a scalar.
 
-    `classes_NA` is int64: a class, BACKGROUND or IGNORED (see `anchor_classes`). Computed in float32.
+    `classes_NA` is int64: a class, BACKGROUND or IGNORED; `further`: what anchors are beside it (see `anchor_classes`).
+    Computed in float32.
     """
     logits_NAK = logits_NAK.float()
-    loss = sigmoid_focal_loss(logits_NAK, one_hot(classes_NA, logits_NAK), alpha, gamma)
+    loss = sigmoid_focal_loss(logits_NAK, one_hot(classes_NA, logits_NAK, further), alpha, gamma)
     total = loss.sum(-1).masked_fill(classes_NA == IGNORED, 0).sum()
     return total / torch.as_tensor(num_positives, device=total.device).clamp_min(1)

@@ -10,17 +10,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 
-from lehr.learn.losses.anchor_classes import BACKGROUND, one_hot
+from lehr.learn.losses.anchor_classes import BACKGROUND, Further, one_hot
 
 
-def mined_loss(logits_NAK: Tensor, classes_NA: Tensor, *, ratio: float = 3.0, min_negatives: int = 64) -> Tensor:
+def mined_loss(
+    logits_NAK: Tensor,
+    classes_NA: Tensor,
+    *,
+    further: Further | None = None,
+    ratio: float = 3.0,
+    min_negatives: int = 64,
+) -> Tensor:
     """Binary cross-entropy over the mined anchors, summed over classes; a scalar, computed in float32.
 
     The sum is divided by mined anchors / (1 + ratio): that is the number of positives where the ratio is met, and keeps
-    an image without any object from counting for more. `classes_NA` as in `anchor_classes`.
+    an image without any object from counting for more. `classes_NA` and `further` as in `anchor_classes`.
     """
     logits_NAK = logits_NAK.float()
-    loss_NA = F.binary_cross_entropy_with_logits(logits_NAK, one_hot(classes_NA, logits_NAK), reduction="none").sum(-1)
+    targets_NAK = one_hot(classes_NA, logits_NAK, further)
+    loss_NA = F.binary_cross_entropy_with_logits(logits_NAK, targets_NAK, reduction="none").sum(-1)
     mined_NA = mine(loss_NA.detach(), classes_NA, ratio=ratio, min_negatives=min_negatives)
     return loss_NA.masked_fill(~mined_NA, 0).sum() * (1 + ratio) / mined_NA.sum().clamp_min(1)
 

@@ -1,6 +1,7 @@
 """Everything measured of a detector on held-out items, with the concepts' names; kept as JSON. Numpy only.
 
-The figures are made by mean_average_precision.py. Areas are in pixels of the pictures as the network saw them.
+The figures are made by mean_average_precision.py. Areas are in pixels of the pictures as they were sent, as in COCO;
+where a pack of before native sizes were kept does not know these, of the picture as the network saw it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class DetectionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One item's drawn and found boxes, in pixels of a picture of this height and width."""
+    """One item's drawn and found boxes, in pixels of a picture of this height and width: the original's, if known."""
 
     item_id: str
     size: tuple[int, int]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lehr.learn.metrics.classification import CURVE_THRESHOLDS, Curve
+from lehr.learn.metrics.ranking import ranking
 
 OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """0.50, 0.55 … 0.95."""
@@ -22,7 +23,7 @@ LIMIT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Area:
-    """A range of box areas in square pixels, both ends included."""
+    """A range of box areas in square pixels of the original image, both ends included."""
 
     name: str
     least: float
@@ -61,7 +62,7 @@ class BoxMetrics:
     recall: float
     f1: float
     best_threshold: float
-    """The score of CURVE_THRESHOLDS at which F1 is largest."""
+    """Where F1 is largest, midway to the next score below, as for a classifier; 0.5 where no box was found."""
     curve: Curve
     """x: recall, y: precision, of boxes at or above each score of CURVE_THRESHOLDS."""
 
@@ -213,7 +214,7 @@ def _entry(
         precision=float(precision[half]) if shown[half] else 0.0,
         recall=float(recall[half]),
         f1=float(f1[half]),
-        best_threshold=CURVE_THRESHOLDS[int(f1.argmax())] if num_true else 0.5,
+        best_threshold=ranking(scores, is_right).best_threshold(num_true),
         curve=Curve(x=tuple(recall.tolist()), y=tuple(precision.tolist())),
     )
 

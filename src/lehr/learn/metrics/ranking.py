@@ -51,11 +51,15 @@ class Ranking:
         gained_G = np.diff(self.hits_G, prepend=0) / self.num_positive
         return float((gained_G * self.hits_G / self.shown_G).sum())
 
-    def best_threshold(self) -> float:
-        """Where "at least the threshold" has the largest F1, midway to the next score below; 0.5 without positives."""
+    def best_threshold(self, num_true: int | None = None) -> float:
+        """Where "at least the threshold" has the largest F1, midway to the next score below; 0.5 without positives.
+
+        `num_true`: all that there was to find, where some of it is not among the items and so has no score.
+        """
         if not self.num_positive:
             return 0.5
-        best = int(np.argmax(2 * self.hits_G / (self.shown_G + self.num_positive)))
+        num_true = self.num_positive if num_true is None else num_true
+        best = int(np.argmax(2 * self.hits_G / (self.shown_G + num_true)))
         below = self.scores_G[best + 1] if best + 1 < len(self.scores_G) else 0.0
         return (float(self.scores_G[best]) + float(below)) / 2
 

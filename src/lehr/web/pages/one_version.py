@@ -62,6 +62,7 @@ class View:
             self._timer.cancel()
             pieces.warn(error.details)
             return
+        is_noted = answer.model_version.metadata != self.version.metadata
         self.version = answer.model_version
         if await self.history.fetch():
             self._show_curves()
@@ -72,6 +73,7 @@ class View:
             self._timer.cancel()
             self._head.draw()
             self._foot.draw()
+        if is_noted or not learned.is_active(self.version):
             await self._results()
 
     # -- parts ---------------------------------------------------------------------------------------------------------
@@ -177,14 +179,15 @@ class View:
         return found
 
     async def _results(self) -> None:
-        """What there is once it is trained."""
+        """Early warnings as soon as there are any, the rest once it is trained."""
         self._result_place.clear()
-        if not learned.is_trained(self.version):
-            return
+        is_trained = learned.is_trained(self.version)
         with self._result_place:
-            version_parts.summary(self.visit, self.model, self.version)
+            if is_trained:
+                version_parts.summary(self.visit, self.model, self.version)
             await version_parts.findings(self.visit, self.version)
-            await version_parts.evaluations(self.visit, self.model, self.version)
+            if is_trained:
+                await version_parts.evaluations(self.visit, self.model, self.version)
 
     def _log_lines(self) -> None:
         lines = self.log.lines[-_SHOWN_LINES:]
