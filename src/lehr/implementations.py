@@ -37,6 +37,7 @@ from lehr.services.annotation_writing import AnnotationWriting
 from lehr.services.annotations import Annotations
 from lehr.services.app_details import AppDetails
 from lehr.services.apps import Apps
+from lehr.services.bases import Bases
 from lehr.services.bulk_operations import BulkOperations
 from lehr.services.bundles import Bundles
 from lehr.services.collaborators import Collaborators
@@ -188,7 +189,7 @@ def _learning(parts: Parts) -> list[object]:
     """Models, trainings, predictions, evaluations."""
     db, queue = parts.store.db, parts.store.queue
     models = Models(db=db, queue=queue)
-    orders = Orders(db=db, queue=queue)
+    orders = Orders(db=db, queue=queue, bases=Bases(db=db, bundles=parts.store.bundles))
     return [
         ModelRpcs(models=models, orders=orders, predict=_outputs(parts), signer=parts.signer),
         WorkflowRpcs(workflows=Workflows(db=db), runs=_runs(parts)),
@@ -228,7 +229,7 @@ def _estimates(parts: Parts) -> Estimates:
     return Estimates(
         db=store.db,
         blobs=store.blobs,
-        bundles=store.bundles,
+        bases=Bases(db=store.db, bundles=store.bundles),
         decoders=parts.decoders,
         probes=Probes(
             command=[*LEHR, "probe"],

@@ -21,6 +21,7 @@ from lehr.learn import memory_limit
 from lehr.learn.data.dataset import Data, build_data
 from lehr.learn.data.packs import Packs
 from lehr.learn.device import choose_device
+from lehr.learn.free_memory import free_bytes, left_in_container
 from lehr.learn.items import Box, Item
 from lehr.learn.loop import _result, train
 from lehr.learn.memory_limit import available_bytes, check_memory, need_of
@@ -115,10 +116,10 @@ def test_a_network_recomputes_where_a_batch_would_not_fit_otherwise(data: Data, 
         with pytest.raises(TrainingStopped, match="gradient_checkpointing to on"):
             check_memory(recipe, learner, data, lambda device: little)
         return
-    need = check_memory(recipe, learner, data, lambda device: little)
+    need, notices = check_memory(recipe, learner, data, lambda device: little)
     assert learner.net.base.checkpoint_segments
     assert need.of_batch(16) < memory_limit.USABLE_SHARE * little
-    assert "gradient_checkpointing is on" in need.notices[0]
+    assert "gradient_checkpointing is on" in notices[0]
 
 
 def test_where_looking_itself_takes_too_much_it_is_a_sentence_and_never_an_error(
@@ -195,10 +196,24 @@ def test_a_container_may_take_less_than_the_machine_has(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("900000\n")
     (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 50000\n")
-    assert memory_limit._left_in_container(tmp_path) == 150_000
+    assert left_in_container(tmp_path) == 150_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory_limit._left_in_container(tmp_path) > 2**50
-    assert memory_limit._left_in_container(tmp_path / "none") > 2**50
+    assert left_in_container(tmp_path) > 2**50
+    assert left_in_container(tmp_path / "none") > 2**50
+
+
+def test_the_gpu_with_most_free_memory_counts_and_without_the_drivers_tool_no_limit_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 100\necho 300\necho '[N/A]'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert free_bytes(is_on_gpu=True) == 300 * 2**20
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert free_bytes(is_on_gpu=True) > 2**50
+    tool.unlink()
+    assert free_bytes(is_on_gpu=True) > 2**50 > free_bytes(is_on_gpu=False)
 
 
 def test_what_is_available_here_is_less_than_the_machine_has() -> None:

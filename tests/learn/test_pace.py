@@ -19,6 +19,10 @@ PACE = Pace(
     write_seconds=11,
     decode_seconds=0.02,
     peak_bytes=123,
+    item_bytes=7,
+    fixed_bytes=11,
+    is_on_gpu=True,
+    solve_seconds=0.05,
     start_seconds=2,
 )
 WORK = Work(num_train=100, num_held_out=20, batch_size=32, num_epochs=7, test_freq=3, decode_seconds=0.004)
@@ -28,6 +32,8 @@ def counted_step_by_step(pace: Pace, work: Work) -> float:
     total = pace.start_seconds + pace.prepare_seconds
     for _ in range(work.num_train + work.num_held_out):
         total += work.decode_seconds + pace.feature_seconds
+    for _ in range(work.num_train):
+        total += pace.solve_seconds
     for epoch in range(1, work.num_epochs + 1):
         for size in epoch_batches(work.num_items_per_epoch or work.num_train, work.batch_size):
             total += pace.step_seconds + size * pace.item_seconds

@@ -13,6 +13,8 @@ from small_embedder import make_base, publish, write_embedder
 from lehr.jobs.queue import Queue
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
+from lehr.services.bases import Bases
+from lehr.services.bundles import Bundles
 from lehr.serving.decoders import DecoderPool
 from lehr.serving.predictors import Predictors
 from lehr.store import apps, users
@@ -51,6 +53,12 @@ def blobs(tmp_path: Path) -> LocalBlobs:
 @pytest.fixture
 def queue(db: Database) -> Queue:
     return Queue(db)
+
+
+@pytest.fixture
+def bases(db: Database, blobs: LocalBlobs, tmp_path: Path) -> Bases:
+    """What trainings may build on."""
+    return Bases(db=db, bundles=Bundles(db=db, blobs=blobs, cache=tmp_path / "bundles"))
 
 
 def picture(width: int = 40, height: int = 30, seed: int = 0, kind: str = "PNG") -> bytes:

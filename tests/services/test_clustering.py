@@ -10,6 +10,7 @@ from lehr.learn.clusters import duplicates, read_clusters
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import service_pb2, status_code_pb2
 from lehr.protocol.structs import from_struct, to_struct
+from lehr.services.bases import Bases
 from lehr.services.bundles import Bundles
 from lehr.services.clustering import KIND, Clustering
 from lehr.services.models import Models
@@ -45,7 +46,7 @@ def ordered(db, queue, ref, **params):
     Models(db=db, queue=queue).create(ref, [r.Model(id="kinds", model_type_id="clusterer")])
     version = r.ModelVersion(train_info=r.TrainInfo(params=to_struct(params)))
     request = service_pb2.PostModelVersionsRequest(model_versions=[version])
-    made = Orders(db=db, queue=queue).request(ref, "kinds", request).model_version
+    made = Orders(db=db, queue=queue, bases=Bases(db=db, bundles=None)).request(ref, "kinds", request).model_version
     assert made.status.code == status_code_pb2.MODEL_QUEUED_FOR_TRAINING
     return ModelVersionRef(ref, "kinds", made.id), queue.claim("me", kinds=[KIND])
 

@@ -26,7 +26,7 @@ PARAMS = {"template": "classification_cifar10_v1", "width_multiplier": 0.125, "n
 
 
 @pytest.fixture
-def vref(db, queue, blobs, ref) -> ModelVersionRef:
+def vref(db, queue, blobs, ref, bases) -> ModelVersionRef:
     """A training of sixteen pictures of two kinds, ordered with an image_size that is none of its steps."""
     Models(db=db, queue=queue).create(ref, [r.Model(id="m", model_type_id="visual-classifier")])
     generator = np.random.default_rng(0)
@@ -45,7 +45,9 @@ def vref(db, queue, blobs, ref) -> ModelVersionRef:
     version = r.ModelVersion(id="v", train_info=r.TrainInfo(params=to_struct({**PARAMS, "image_size": 35})))
     version.metadata.CopyFrom(to_struct({"mine": 1}))
     version.output_info.data.concepts.extend([r.Concept(id="a"), r.Concept(id="b")])
-    Orders(db=db, queue=queue).request(ref, "m", service_pb2.PostModelVersionsRequest(model_versions=[version]))
+    Orders(db=db, queue=queue, bases=bases).request(
+        ref, "m", service_pb2.PostModelVersionsRequest(model_versions=[version])
+    )
     return ModelVersionRef(ref, "m", "v")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,6 @@ from lehr.learn.pace import Pace
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import service_pb2
 from lehr.protocol.structs import to_struct
-from lehr.services.bundles import Bundles
 from lehr.services.estimates import Estimates
 from lehr.services.probes import ProbeOrder, Probes
 from lehr.serving.decoders import DecoderPool
@@ -36,6 +37,10 @@ PACE = {
     "write_seconds": 5,
     "decode_seconds": 0.02,
     "peak_bytes": 1,
+    "item_bytes": 0,
+    "fixed_bytes": 0,
+    "is_on_gpu": False,
+    "solve_seconds": 0,
     "start_seconds": 0,
 }
 ORDER = ProbeOrder(
@@ -56,7 +61,7 @@ def asked(tmp_path: Path) -> list[ProbeOrder]:
 
 
 @pytest.fixture
-def estimates(db, blobs, ref, tmp_path):
+def estimates(db, blobs, bases, ref):
     with db.write() as tx:
         concepts = [r.Concept(id=name, value=1) for name in ("a", "b")]
         models.insert(
@@ -71,9 +76,8 @@ def estimates(db, blobs, ref, tmp_path):
                 )
             ],
         )
-    bundles = Bundles(db=db, blobs=blobs, cache=tmp_path / "bundles")
     with DecoderPool(1) as decoders:
-        yield lambda probes: Estimates(db=db, blobs=blobs, bundles=bundles, decoders=decoders, probes=probes)
+        yield lambda probes: Estimates(db=db, blobs=blobs, bases=bases, decoders=decoders, probes=probes)
 
 
 def ask(*params: dict, count: int = 100, **info) -> service_pb2.PostModelVersionsTrainingTimeEstimateRequest:
@@ -103,6 +107,47 @@ def test_what_was_measured_is_known_until_something_that_matters_changes(tmp_pat
     assert [order.params["batch_size"] for order in asked(tmp_path)] == [8, 16]
     next(probes.folder.glob("*.json")).write_text("{")
     assert isinstance(probes.pace(ProbeOrder(**{**vars(ORDER), "params": {"batch_size": 8}})), Pace)
+
+
+def test_a_known_pace_holds_only_while_there_is_memory_for_its_steps(tmp_path):
+    free = {"bytes": 2000}
+    pace = {**PACE, "item_bytes": 100, "fixed_bytes": 200, "is_on_gpu": True}
+    answer = {"pace": pace, "seconds": 0}
+    probes = answering(tmp_path, answer, free_bytes=lambda *, is_on_gpu: free["bytes"] if is_on_gpu else 0)
+    order = ProbeOrder(**{**vars(ORDER), "batch_size": 16})
+    for _ in range(2):
+        probes.pace(order)
+    assert len(asked(tmp_path)) == 1
+    free["bytes"] = 1999  # nine tenths of it are usable, and the step takes 1800
+    refused = {"refused": {"code": 21106, "http_status": 500, "details": "set batch_size to 15 or less."}}
+    with pytest.raises(LehrError, match="batch_size to 15"):
+        replace(probes, command=answering(tmp_path, refused).command).pace(order)
+    free["bytes"] = 2000
+    assert probes.pace(order) == Pace.from_json(json.loads(next(probes.folder.glob("*.json")).read_text()))
+    assert len(asked(tmp_path)) == 2
+
+
+def test_a_pace_of_few_items_says_nothing_of_the_full_batch(estimates, ref, tmp_path):
+    made = estimates(answering(tmp_path, {"pace": PACE, "seconds": 0}))
+    for count in (10, 5000, 50_000):
+        made.estimate(ref, "m", ask({"batch_size": 64}, count=count))
+    made.estimate(ref, "m", ask({"batch_size": 64, "num_items_per_epoch": 20}, count=5000))
+    assert [order.batch_size for order in asked(tmp_path)] == [8, 64, 20]
+
+
+def test_a_head_that_is_solved_takes_longer_with_every_item(db, estimates, ref, tmp_path):
+    with db.write() as tx:
+        models.insert(tx, ref, [r.Model(id="kinds", model_type_id="embedding-classifier")])
+    pace = {**PACE, "feature_seconds": 0.01, "solve_seconds": 0.002, "judge_seconds": 0, "evaluate_seconds": 0.001}
+    made = estimates(answering(tmp_path, {"pace": pace, "seconds": 0}))
+    few, many = (made.estimate(ref, "kinds", ask({}, count=count))[0].duration for count in (1000, 100_000))
+    decoding = 0.02 / min(2, os.cpu_count() or 1)
+    # each picture is decoded and embedded; four of five are solved for, the fifth is evaluated; nothing is stepped over
+    each = decoding + 0.01 + 0.8 * 0.002 + 0.2 * 0.001
+    assert many.seconds - few.seconds == pytest.approx(99_000 * each, abs=2)
+    assert few.seconds == pytest.approx(8 + 0.75 + 1000 * each, abs=2)
+    assert len(asked(tmp_path)) == 1
+    assert asked(tmp_path)[0].batch_size == 1
 
 
 def test_all_problems_of_all_versions_are_told_at_once(estimates, ref, tmp_path):
@@ -214,5 +259,28 @@ def test_a_real_probe_measures_steps_features_and_writing(estimates, ref, tmp_pa
     assert pace.item_seconds + pace.step_seconds > 0
     assert pace.write_seconds > 0
     assert pace.start_seconds > 0
+    assert pace.item_bytes > 0
+    assert pace.fixed_bytes > 0
+    assert pace.solve_seconds == 0
     frozen = ProbeOrder(**{**vars(ORDER), "template": "Lehr_Lite", "params": {"image_size": 64}})
     assert probes.pace(frozen).feature_seconds > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model_type", "template", "params"),
+    [
+        ("visual-detector", "Lehr_Lite", {"image_size": 64, "base_gradient_multiplier": 0, "batch_size": 2}),
+        ("visual-embedder", "Lehr_Lite", {"image_size": 48}),
+        ("embedding-classifier", "embedding_classifier", {"image_size": 48}),
+    ],
+)
+def test_a_real_probe_measures_every_type_of_model(tmp_path, model_type, template, params):
+    probes = Probes(command=[sys.executable, "-m", "lehr", "probe"], folder=tmp_path / "probes", seconds=240)
+    order = ProbeOrder(model_type=model_type, template=template, params=params, concepts=("a", "b", "c"), num_items=50)
+    pace = probes.pace(order)
+    assert pace.item_seconds + pace.step_seconds > 0
+    assert pace.write_seconds > 0
+    assert pace.evaluate_seconds > 0
+    assert (pace.feature_seconds > 0) == (model_type != "visual-detector")
+    assert (pace.solve_seconds > 0) == (model_type == "embedding-classifier")

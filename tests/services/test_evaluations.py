@@ -35,6 +35,7 @@ from lehr.protocol.rpcs import RPCS
 from lehr.protocol.statuses import status
 from lehr.protocol.structs import from_struct, to_struct
 from lehr.services import eval_metrics, evaluations, training
+from lehr.services.bases import Bases
 from lehr.services.bundles import Bundles
 from lehr.services.evaluating import SEEN, Evaluating, _of_boxes
 from lehr.services.evaluations import Evaluations
@@ -127,7 +128,7 @@ def pattern(tmp_path_factory, decoders) -> Path:
     params = {"template": "classification_cifar10_v1", "dataset_id": "train", "num_epochs": 4, "batch_size": 16}
     params |= {"width_multiplier": 0.125, "logreg": 0, "seed": 0}
     version = r.ModelVersion(id="v", train_info=r.TrainInfo(params=to_struct(params)))
-    orders = Orders(db=one.db, queue=one.queue)
+    orders = Orders(db=one.db, queue=one.queue, bases=Bases(db=one.db, bundles=one.bundles))
     orders.request(APP, "m", service_pb2.PostModelVersionsRequest(model_versions=[version]))
     fields = {name: getattr(one, name) for name in ("db", "blobs", "queue", "bundles", "decoders")}
     trainer = Training(**fields, packs=home / "packs")

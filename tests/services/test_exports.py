@@ -33,6 +33,7 @@ from lehr.protocol.ids import AppRef
 from lehr.protocol.statuses import status
 from lehr.protocol.structs import to_struct
 from lehr.services import exports, training
+from lehr.services.bases import Bases
 from lehr.services.bundles import Bundles
 from lehr.services.dataset_exports import DatasetExports
 from lehr.services.exporting import Exporting
@@ -115,7 +116,7 @@ def pattern(tmp_path_factory, decoders) -> Path:
     )
     version = r.ModelVersion(id="v", train_info=r.TrainInfo(params=to_struct(PARAMS)))
     request = service_pb2.PostModelVersionsRequest(model_versions=[version])
-    Orders(db=one.db, queue=one.queue).request(APP, "m", request)
+    Orders(db=one.db, queue=one.queue, bases=Bases(db=one.db, bundles=one.bundles)).request(APP, "m", request)
     fields = {name: getattr(one, name) for name in ("db", "blobs", "queue", "bundles", "decoders")}
     Training(**fields, packs=home / "packs").run(one.queue.claim("test", kinds=[training.KIND]))
     one.db.close()

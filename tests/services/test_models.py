@@ -25,8 +25,8 @@ def models(db, queue):
 
 
 @pytest.fixture
-def orders(db, queue):
-    return Orders(db=db, queue=queue)
+def orders(db, queue, bases):
+    return Orders(db=db, queue=queue, bases=bases)
 
 
 def classifier(model_id="m", concept_ids=(), **params):
@@ -112,6 +112,15 @@ def test_the_data_set_is_inherited_as_a_whole_across_templates_or_not_at_all(db,
     cars = orders.request(ref, "m", request).model_version
     assert "dataset_id" not in cars.train_info.params.fields
     assert plan_of(ref, "visual-classifier", cars).source.dataset_id == "cars"
+
+
+def test_the_data_set_of_the_request_is_taken_instead_of_the_models(db, models, orders, ref):
+    with db.write() as tx:
+        datasets.insert(tx, ref, [r.Dataset(id="new")])
+    models.create(ref, [classifier(concept_ids=("a", "b"), template=TEMPLATE, dataset_id="old", num_epochs=1)])
+    request = s.PostModelVersionsRequest(dataset_version=r.DatasetVersion(dataset_id="new"))
+    version = orders.request(ref, "m", request).model_version
+    assert source_of(ref, "visual-classifier", version).dataset_id == "new"
 
 
 def test_the_earlier_model_is_inherited_unless_the_version_begins_otherwise():

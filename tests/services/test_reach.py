@@ -11,6 +11,7 @@ from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import to_struct
 from lehr.services.apps import Apps
 from lehr.services.base_workflow import embedder_of, workflow_of
+from lehr.services.bases import Bases
 from lehr.services.models import Models
 from lehr.services.reindex import BaseWorkflows
 from lehr.services.training import Orders
@@ -43,7 +44,7 @@ def make_threshold(db, queue, ref: AppRef) -> None:
     info = resources_pb2.OutputInfo(params=to_struct({"concept_threshold_type": "GREATER_THAN"}))
     info.data.concepts.add(id="cat", value=0.5)
     request = service_pb2.PostModelVersionsRequest(model_versions=[resources_pb2.ModelVersion(output_info=info)])
-    Orders(db=db, queue=queue).request(ref, "sieve", request)
+    Orders(db=db, queue=queue, bases=Bases(db=db, bundles=None)).request(ref, "sieve", request)
 
 
 def workflow(workflow_id: str, of: AppRef) -> resources_pb2.Workflow:
@@ -94,7 +95,9 @@ def test_another_users_workflow_is_not_taken_over_under_an_id_of_ones_own(db, qu
 def test_a_node_that_is_given_another_model_keeps_nothing_of_the_old_one(db, queue, other_ref, private):
     Models(db=db, queue=queue).create(other_ref, [resources_pb2.Model(id="crop", model_type_id="image-crop")])
     versions = [resources_pb2.ModelVersion()]
-    Orders(db=db, queue=queue).request(other_ref, "crop", service_pb2.PostModelVersionsRequest(model_versions=versions))
+    Orders(db=db, queue=queue, bases=Bases(db=db, bundles=None)).request(
+        other_ref, "crop", service_pb2.PostModelVersionsRequest(model_versions=versions)
+    )
     change = resources_pb2.Workflow(id="private")
     change.nodes.add(id="sift").model.id = "crop"
     workflows = Workflows(db=db)

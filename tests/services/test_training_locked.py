@@ -22,7 +22,7 @@ from lehr.learn.learners.pixels import PixelLearner
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import service_pb2, status_code_pb2
 from lehr.protocol.structs import to_struct
-from lehr.services import training
+from lehr.services import training, training_attempt
 from lehr.services.bundles import Bundles
 from lehr.services.models import Models
 from lehr.services.training import Orders, Training
@@ -54,7 +54,7 @@ def add_digits(tx, ref, blobs, count: int) -> None:
 
 
 @pytest.fixture
-def vref(db, queue, blobs, ref) -> ModelVersionRef:
+def vref(db, queue, blobs, bases, ref) -> ModelVersionRef:
     """A small training, ordered."""
     concepts = [r.Concept(id=str(kind)) for kind in range(10)]
     Models(db=db, queue=queue).create(ref, [r.Model(id="m", model_type_id="visual-classifier")])
@@ -62,7 +62,8 @@ def vref(db, queue, blobs, ref) -> ModelVersionRef:
         add_digits(tx, ref, blobs, 100)
     version = r.ModelVersion(id="v", train_info=r.TrainInfo(params=to_struct({**PARAMS, "num_epochs": NUM_EPOCHS})))
     version.output_info.data.concepts.extend(concepts)
-    Orders(db=db, queue=queue).request(ref, "m", service_pb2.PostModelVersionsRequest(model_versions=[version]))
+    request = service_pb2.PostModelVersionsRequest(model_versions=[version])
+    Orders(db=db, queue=queue, bases=bases).request(ref, "m", request)
     return ModelVersionRef(ref, "m", "v")
 
 
@@ -75,7 +76,7 @@ def test_a_training_goes_on_while_the_database_is_locked_and_loses_no_point_of_i
     db, blobs, vref, tmp_path, caplog, monkeypatch
 ):
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(training, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(training_attempt, "REPORT_SECONDS", 0.1)
     own = Database(db.url.render_as_string(), busy_seconds=0.05)  # the trainer's, which here hardly waits
     queue = Queue(own)
     bundles = Bundles(db=own, blobs=blobs, cache=tmp_path / "cache")
@@ -112,10 +113,13 @@ def test_a_training_goes_on_while_the_database_is_locked_and_loses_no_point_of_i
 def test_a_training_whose_memory_runs_out_is_given_up_at_once_and_says_what_to_do(
     db, blobs, vref, queue, tmp_path, monkeypatch
 ):
-    def lose_memory(*_) -> None:
-        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has …")
+    def lose_memory(learner, drawn):
+        if len(drawn[0]) > 4:  # the look at the memory takes so many
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has …")
+        return loss(learner, drawn)
 
     bundles = Bundles(db=db, blobs=blobs, cache=tmp_path / "cache")
+    loss = PixelLearner.loss
     monkeypatch.setattr(PixelLearner, "loss", lose_memory)
     with DecoderPool(1) as decoders:
         trainer = Training(

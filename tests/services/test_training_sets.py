@@ -13,7 +13,8 @@ from lehr.protocol.statuses import status
 from lehr.protocol.structs import to_struct
 from lehr.services.bundles import Bundles
 from lehr.services.plans import plan_of
-from lehr.services.training import Training, _Run
+from lehr.services.training import Training
+from lehr.services.training_attempt import Attempt
 from lehr.services.training_contents import Contents
 from lehr.services.training_sets import TrainingSet, packed, unpacked
 from lehr.store import concepts, inputs, models, versions
@@ -61,7 +62,7 @@ def test_what_is_labelled_after_the_first_attempt_does_not_change_the_second(db,
         versions.insert(tx, ref, "m", r.ModelVersion(id="v", status=status(status_code_pb2.MODEL_TRAINING)))
         job_id = queue.add(tx, "train", {}, str(vref))
     upload("rose")
-    run = _Run(training=training, job=queue.claim("me", job_id=job_id), vref=vref)
+    run = Attempt(training=training, job=queue.claim("me", job_id=job_id), vref=vref)
     plan = SimpleNamespace(concept_ids=(), source=Source(app=ref))
 
     first = training._training_set(run, plan)
@@ -84,7 +85,7 @@ def test_what_a_request_says_of_its_data_reaches_the_order_that_chooses_them(
         models.insert(tx, ref, [r.Model(id="m", model_type_id="visual-classifier")])
         versions.insert(tx, ref, "m", version)
         job_id = queue.add(tx, "train", {}, str(vref))
-    run = _Run(training=training, job=queue.claim("me", job_id=job_id), vref=vref)
+    run = Attempt(training=training, job=queue.claim("me", job_id=job_id), vref=vref)
     monkeypatch.setattr(dataset, "build_data", lambda order, items, **rest: order)
     assert training._data(run, plan_of(ref, "visual-classifier", version), None) == DataOrder(
         concepts=("rose", "tulip"),

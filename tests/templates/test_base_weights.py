@@ -14,6 +14,7 @@ from lehr.hyperparameters import describe, parse
 from lehr.learn.base_weights import choose_base, fill, of_model
 from lehr.learn.data.dataset import Data
 from lehr.learn.device import Device
+from lehr.learn.layouts import layout_of
 from lehr.learn.learners.norms import settle_norms
 from lehr.learn.memory import kept_bytes, save_memory
 from lehr.learn.nets.backbone import batchnorms
@@ -283,3 +284,15 @@ def test_weights_are_kept_for_machines_that_are_offline(tmp_path, capsys):
     assert f"inception_v4.tf_in1k: {tmp_path}/inception_v4.tf_in1k.safetensors" in told
     assert "tf_efficientnet_lite0: built in" in told
     assert all(template.name in told for template in CATALOGUE if template.weights)
+
+
+@pytest.mark.parametrize("template", CATALOGUE, ids=lambda template: f"{template.model_type}-{template.name}")
+def test_what_an_order_is_checked_against_is_the_backbone_that_the_recipe_builds(template) -> None:
+    if "pretrained_weights" not in template.form.model_fields:
+        assert template.backbone_with(template.form()) == ""
+        return
+    form = template.form(pretrained_weights="none")
+    net = template.recipe(form, problem()).net
+    built = layout_of({"net": {"name": net.name, "arguments": net.arguments}})
+    takes_any = template.name == "Clarifai_InceptionTransferEmbedNorm"
+    assert template.backbone_with(form) == ("" if takes_any else built.backbone)

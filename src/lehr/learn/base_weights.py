@@ -17,29 +17,10 @@ from torch import Tensor, nn
 
 from lehr.errors import InvalidParams
 from lehr.learn.bundle import Bundle, read_bundle
+from lehr.learn.layouts import BUILT_IN_TEMPLATE, PUBLISHED, Layout, base_of, layout_of
 from lehr.learn.nets.backbone import Backbone, load_in_order, published_keys
 from lehr.learn.problem import NONE, Problem
 from lehr.learn.weights import Provenance, find_weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """A backbone as backbones.py builds it, but for the size of its images."""
-
-    backbone: str
-    options: Mapping[str, Any]
-
-
-PUBLISHED = {
-    "inception_v3": Layout(backbone="inception_v2", options={"stem": "v3"}),
-    "inception_v4": Layout(backbone="inception_v4", options={}),
-    "inception_resnet_v2": Layout(backbone="inception_resnet_v2", options={}),
-    "resnet101": Layout(backbone="resnet101", options={}),
-    "resnext50_32x4d": Layout(backbone="resnext50", options={}),
-    "tf_efficientnet_lite0": Layout(backbone="efficientnet_lite0", options={}),
-    "bn_inception": Layout(backbone="bn_inception", options={}),
-}
-"""What published weights fit, by the name of their architecture: the part of their name before the first dot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,17 +108,19 @@ def of_model(folder: Path) -> BaseWeights:
     """The base of a model that Lehr trained. Raises InvalidParams where it has none that another network could use."""
     bundle = read_bundle(folder)
     path = folder / "model.safetensors"
+    before = bundle.details["pretrained"]
+    is_built_in = bundle.template == BUILT_IN_TEMPLATE
     provenance = Provenance(
-        name=f"{bundle.template} trained here",
-        source="a trained model",
-        licence=str(bundle.details["pretrained"].get("licence", "your own")),
+        name=str(before["name"]) if is_built_in else f"{bundle.template} trained here",
+        source="built in" if is_built_in else "a trained model",
+        licence=str(before.get("licence", "your own")),
         sha256=_sha256(str(path), path.stat().st_mtime_ns),
     )
     return BaseWeights(
         provenance=provenance,
         mean=bundle.preprocessing.mean,
         std=bundle.preprocessing.std,
-        layout=layout_of(bundle),
+        layout=layout_of(bundle.details),
         tensors=lambda: _base_of(bundle),
     )
 
@@ -147,21 +130,6 @@ def of_embedder(folder: Path) -> BaseWeights:
     from safetensors.torch import load_file
 
     return replace(of_model(folder), is_whole=True, tensors=lambda: load_file(folder / "model.safetensors"))
-
-
-def layout_of(bundle: Bundle) -> Layout | None:
-    """The backbone inside a trained model; None where it has none of those in backbones.py."""
-    name, arguments = bundle.details["net"]["name"], bundle.details["net"]["arguments"]
-    if name == "lite":
-        return PUBLISHED["tf_efficientnet_lite0"]
-    if "backbone" not in arguments:
-        return None
-    options = {key: value for key, value in (arguments.get("options") or {}).items() if key not in _OF_THE_IMAGES}
-    return Layout(backbone=arguments["backbone"], options=options)
-
-
-_OF_THE_IMAGES = ("image_size", "same_padding")
-"""Options of a backbone that change no weight."""
 
 
 def fill(base: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
@@ -209,18 +177,11 @@ def _base_of(bundle: Bundle) -> Mapping[str, Tensor]:
 
     from lehr.learn.nets.catalogue import build
 
+    base_of(bundle.details)  # refuses what has none
     with torch.device("meta"):
-        net = build(bundle.details["net"]["name"], bundle.details["net"]["arguments"])
-    part = next((name for name in ("base", "backbone") if isinstance(getattr(net, name, None), nn.Module)), None)
-    if part is None or layout_of(bundle) is None:
-        raise InvalidParams(
-            [
-                f"A model of {bundle.template} cannot be the base of another: its network has no separable base. "
-                "Choose a model of a template with a backbone."
-            ]
-        )
+        base: nn.Module = build(bundle.details["net"]["name"], bundle.details["net"]["arguments"]).base  # type: ignore
     tensors = load_file(bundle.folder / "model.safetensors")
-    return {key: tensors[f"{part}.{key}"] for key in getattr(net, part).state_dict()}
+    return {key: tensors[f"base.{key}"] for key in base.state_dict()}
 
 
 def _is_published(base: Backbone, tensors: Mapping[str, Tensor]) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 
 from lehr.learn.bundle import FORMAT, Bundle, ExportedCrops, read_bundle, serving_form, versions, whole, write_weights
 from lehr.learn.clusters import Clusters, clusters_of, write_clusters
+from lehr.learn.layouts import BUILT_IN_TEMPLATE
 from lehr.learn.preprocessing import Preprocessing
 from lehr.learn.weights import BUILT_IN, built_in_tensors, find_weights
 
@@ -84,7 +85,7 @@ def _write(net: Any, facts: Mapping[str, Any], folder: Path) -> Bundle:
     _, provenance = find_weights(BUILT_IN)
     details = {
         "format": FORMAT,
-        "template": "built in",
+        "template": BUILT_IN_TEMPLATE,
         "form": {},
         **facts,
         "preprocessing": PREPROCESSING.to_json(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lehr.errors import InvalidParams
 from lehr.learn.bundle import Bundle, read_bundle
+from lehr.learn.layouts import check_same_template
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,14 +27,7 @@ def continue_from(folder: Path, learner: Learner, recipe: Recipe) -> str:
     from safetensors.torch import load_file
 
     bundle = read_bundle(folder)
-    if bundle.template != recipe.template:
-        raise InvalidParams(
-            [
-                f"resume_from_model names a model of {bundle.template}, but this one is of {recipe.template}: a "
-                "training continues one of its own template. Another template takes a model's base as "
-                "pretrained_weights."
-            ]
-        )
+    check_same_template(bundle.template, recipe.template)
     rows = rows_of(recipe.problem.concepts, bundle)
     learner.take_over(load_file(folder / "model.safetensors"), rows)
     new = [concept for concept, row in zip(recipe.problem.concepts, rows, strict=True) if row is None]

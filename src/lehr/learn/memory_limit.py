@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,41 +17,22 @@ from torch import Tensor, nn
 from lehr.errors import TrainingStopped
 from lehr.learn.data.dataset import Data
 from lehr.learn.device import Device
+from lehr.learn.free_memory import USABLE_SHARE, Need, free_here
 from lehr.learn.nets.backbone import Backbone, checkpoint_gradients
 from lehr.learn.recipe import Learner, Recipe
 
-USABLE_SHARE = 0.9
-"""Of the available memory. The rest goes to what is not counted: scratch space of convolutions, fragments, data.
-Measured: what is counted was 0.83 to 0.93 of what steps of three networks took at their most (CPU, bfloat16)."""
 _SIZES = (2, 4)
 _RECOMPUTING = "A batch would not fit into the memory otherwise: gradient_checkpointing is on, each step takes longer."
-_NO_LIMIT = 2**60
-"""Larger than any memory: how version 1 of cgroups writes that there is no limit."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Need:
-    """Bytes that a training will take beyond what it has taken before its first step."""
+class Fit(NamedTuple):
+    """A batch that fits: what it takes, and what had to be changed so that it does, in sentences."""
 
-    per_item: int
-    """Kept for the backward pass, for every item of a batch."""
-    fixed: int
-    """Gradients and the optimiser's memory of them."""
+    need: Need
     notices: tuple[str, ...] = ()
-    """What was changed so that it fits."""
-
-    def of_batch(self, batch_size: int) -> int:
-        """All together, for a step with this many items."""
-        return self.fixed + batch_size * self.per_item
-
-    def largest_batch(self, available: int) -> int:
-        """The most items per step that fit; 0 or less: none does."""
-        return (int(USABLE_SHARE * available) - self.fixed) // max(self.per_item, 1)
 
 
-def check_memory(
-    recipe: Recipe, learner: Learner, data: Data, available: Callable[[Device], int] | None = None
-) -> Need:
+def check_memory(recipe: Recipe, learner: Learner, data: Data, available: Callable[[Device], int] | None = None) -> Fit:
     """Raises TrainingStopped, naming the largest batch_size that fits, when a step clearly takes more than there is.
 
     Changes neither the weights nor the order of the items; where it helps, pictures that lie in the device's memory
@@ -61,6 +41,7 @@ def check_memory(
     """
     available = available or available_bytes
     device, batch_size = recipe.problem.device, min(recipe.batch_size, recipe.items_per_epoch)
+    notices: tuple[str, ...] = ()
     try:
         need = need_of(learner, data)
         free = available(device)
@@ -69,12 +50,12 @@ def check_memory(
             free = available(device)
         if need.of_batch(batch_size) > USABLE_SHARE * free and _may_recompute(recipe, learner):
             checkpoint_gradients(learner.net)
-            need = replace(need_of(learner, data), notices=(_RECOMPUTING,))
+            need, notices = need_of(learner, data), (_RECOMPUTING,)
     except torch.OutOfMemoryError:
         raise TrainingStopped(_refusal_of_two(recipe, available(device))) from None
     if need.of_batch(batch_size) > USABLE_SHARE * free:
         raise TrainingStopped(_refusal(recipe, batch_size, need, free))
-    return need
+    return Fit(need, notices)
 
 
 def _may_recompute(recipe: Recipe, learner: Learner) -> bool:
@@ -114,7 +95,7 @@ def available_bytes(device: Device) -> int:
     if device.is_cuda:
         idle = torch.cuda.memory_reserved(device.name) - torch.cuda.memory_allocated(device.name)
         return torch.cuda.mem_get_info(device.name)[0] + idle
-    return min(_available_here(Path("/proc/meminfo")), _left_in_container(Path("/sys/fs/cgroup")))
+    return free_here()
 
 
 def in_words(num_bytes: float) -> str:
@@ -146,19 +127,21 @@ def _cuda_of(net: nn.Module) -> list[torch.device]:
 
 def _refusal_of_two(recipe: Recipe, free: int) -> str:
     return (
-        f"Two items at a time take more memory than there is ({in_words(free)} are free on "
-        f"{recipe.problem.device.name}): choose a smaller image_size, free memory that others hold there, or train on "
-        "the CPU."
+        f"Two items at a time take more memory than there is ({in_words(free)} are free {_place(recipe)}): choose a "
+        "smaller image_size, or see what else holds memory there."
     )
 
 
-def _refusal(recipe: Recipe, batch_size: int, need: Need, free: int) -> str:
+def _place(recipe: Recipe) -> str:
     device = recipe.problem.device
-    place = f"on {device.name}" if device.is_cuda else "here"
+    return f"on {device.name}" if device.is_cuda else "here"
+
+
+def _refusal(recipe: Recipe, batch_size: int, need: Need, free: int) -> str:
     largest = need.largest_batch(free)
     found = (
         f"A training step with {batch_size} items takes at least {in_words(need.of_batch(batch_size))} of memory, but "
-        f"{in_words(free)} are free {place}"
+        f"{in_words(free)} are free {_place(recipe)}"
     )
     saving = (
         " or set gradient_checkpointing to on" if recipe.form.get("gradient_checkpointing") in ("off", "auto") else ""
@@ -166,25 +149,3 @@ def _refusal(recipe: Recipe, batch_size: int, need: Need, free: int) -> str:
     if largest < 1:
         return f"{found}, too little for even one item: choose a smaller image_size or another template{saving}."
     return f"{found}: set batch_size to {largest} or less, choose a smaller image_size{saving}."
-
-
-def _available_here(meminfo: Path) -> int:
-    """What the kernel would give to a new process without swapping."""
-    if not meminfo.exists():
-        return _NO_LIMIT
-    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    return 1024 * int(lines["MemAvailable"].split()[0])
-
-
-def _left_in_container(folder: Path) -> int:
-    """What the control group of this process may still take, file caches not counted; versions 2 and 1 of cgroups."""
-    for limit, used, cache in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        path = folder / limit
-        if path.is_file() and (text := path.read_text().strip()) != "max" and int(text) < _NO_LIMIT:
-            statistics = path.with_name("memory.stat").read_text().split()
-            reclaimable = int(dict(zip(statistics[::2], statistics[1::2], strict=True)).get(cache, 0))
-            return max(0, int(text) - int((folder / used).read_text()) + reclaimable)
-    return _NO_LIMIT

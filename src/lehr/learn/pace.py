@@ -31,6 +31,14 @@ class Pace:
     """Reading one picture of 1280 x 960 pixels in one process."""
     peak_bytes: int
     """Memory that a step takes at its most, beyond what the idle process takes."""
+    item_bytes: int = 0
+    """Of it, what every item of the step needs at least."""
+    fixed_bytes: int = 0
+    """And what is needed whatever the size of the step."""
+    is_on_gpu: bool = False
+    """Whose memory that is; else this machine's."""
+    solve_seconds: float = 0.0
+    """Per training item: solving a head that is not trained in steps; else 0."""
     start_seconds: float = 0.0
     """Starting a process and loading the libraries."""
 
@@ -41,9 +49,8 @@ class Pace:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Pace:
         """The opposite. Raises KeyError, TypeError or ValueError for what it never wrote."""
-        numbers: dict[str, Any] = {field.name: float(facts[field.name]) for field in fields(cls)}
-        numbers["peak_bytes"] = int(facts["peak_bytes"])
-        return cls(**numbers)
+        kinds = {"float": float, "int": int, "bool": bool}
+        return cls(**{field.name: kinds[str(field.type)](facts[field.name]) for field in fields(cls)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +69,11 @@ class Work:
     """Per picture; pictures that were packed before cost nothing, but that is not known beforehand."""
 
     @property
+    def num_items(self) -> int:
+        """Items of an epoch."""
+        return self.num_items_per_epoch or self.num_train
+
+    @property
     def num_judged(self) -> int:
         """Epochs after which the held-out items are looked at; the last always is one."""
         return self.num_epochs // self.test_freq + (self.num_epochs % self.test_freq > 0) if self.test_freq else 1
@@ -69,9 +81,9 @@ class Work:
 
 def seconds_of(pace: Pace, work: Work) -> float:
     """Steps x epochs x step, plus packing, features, evaluations and everything that is done once."""
-    batches = epoch_batches(work.num_items_per_epoch or work.num_train, work.batch_size)
+    batches = epoch_batches(work.num_items, work.batch_size)
     epoch = len(batches) * pace.step_seconds + batches.num_items * pace.item_seconds
     num_items = work.num_train + work.num_held_out
     evaluations = work.num_held_out * (work.num_judged * pace.judge_seconds + pace.evaluate_seconds)
-    once = pace.start_seconds + pace.prepare_seconds + pace.write_seconds
+    once = pace.start_seconds + pace.prepare_seconds + pace.write_seconds + work.num_train * pace.solve_seconds
     return once + num_items * (work.decode_seconds + pace.feature_seconds) + work.num_epochs * epoch + evaluations

@@ -5,13 +5,14 @@ Nothing of it is kept. What does not depend on pixels (labels, numbers of items)
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import itertools
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from lehr.learn.bundle import write_bundle
 from lehr.learn.checkpoint import State
@@ -30,12 +32,15 @@ from lehr.learn.data.packs import Packs
 from lehr.learn.device import Device
 from lehr.learn.evaluate import evaluate
 from lehr.learn.events import EpochEnded, Preparing, Stepped
+from lehr.learn.free_memory import Need
 from lehr.learn.items import Box, Item
+from lehr.learn.learners.features import FeatureLearner, Features
+from lehr.learn.learners.solved import STAGE as SOLVING
 from lehr.learn.loop import train, trained_net
-from lehr.learn.memory_limit import Need, check_memory
+from lehr.learn.memory_limit import check_memory
 from lehr.learn.out_of_memory import explained
 from lehr.learn.pace import Pace
-from lehr.learn.recipe import Recipe
+from lehr.learn.recipe import Learner, Recipe
 
 _NUM_ITEMS, _NUM_HELD_OUT = 40, 20
 """Few: features of all of them are computed, and at large image sizes there are fewer still. Half are held out: judging
@@ -45,6 +50,12 @@ _FULL_SIZE = 256
 _STEPS = 4
 """Of every batch size; the first warms up and does not count."""
 _FIRST_BATCH = 8
+_SOLVED_SIZES = (1024, 8192)
+"""Items; the features of the second lie in no cache, as those of real sets do not."""
+_TIMED_ITERATIONS = 3
+_EVALUATIONS = 200
+"""Of the loss, until the best of all penalties is found. Counted on digits (EfficientNet-Lite0, 64 pixels, 2026-11-22):
+softmax 69 with 180 items and 99 with 1,438, sigmoid 142 and 256. More than 400 are not possible."""
 _DECODED = (1280, 960)
 """Pixels of the picture whose decoding is timed."""
 
@@ -70,6 +81,9 @@ class _Preparation:
     feature_seconds: float
     """Per picture; 0 where no features are computed."""
     need: Need
+    learner: Learner
+    is_solved: bool
+    """The head is solved, not trained in steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +115,13 @@ def measure(bench: Bench) -> Pace:
         device = recipe.problem.device
         idle_bytes = _peak_bytes(device)
         prepared = _prepared(recipe, data, bench.num_items)
-        first = last = _stepped(recipe, data, min(_FIRST_BATCH, recipe.batch_size))
-        larger = _larger(first, recipe.batch_size, seconds_left())
+        batch_size = min(recipe.batch_size, bench.num_items)
+        first = last = _stepped(recipe, data, min(_FIRST_BATCH, batch_size))
+        larger = _larger(first, batch_size, seconds_left())
         if larger:
             last = _stepped(recipe, data, larger)
-        step_bytes = _peak_bytes(device) - idle_bytes + (recipe.batch_size - last.size) * prepared.need.per_item
+        step_bytes = _peak_bytes(device) - idle_bytes + (batch_size - last.size) * prepared.need.per_item
+        solved = _solve_seconds(prepared.learner) if prepared.is_solved else 0.0
         evaluated, written = _finished(recipe, data, last, Path(folder)) if seconds_left() > 0 else (0.0, 0.0)
     item_seconds, step_seconds = _line(first, last)
     return Pace(
@@ -118,6 +134,10 @@ def measure(bench: Bench) -> Pace:
         write_seconds=written,
         decode_seconds=_decode_seconds(bench.order.image_size),
         peak_bytes=step_bytes,
+        item_bytes=prepared.need.per_item,
+        fixed_bytes=prepared.need.fixed,
+        is_on_gpu=device.is_cuda,
+        solve_seconds=solved,
     )
 
 
@@ -155,6 +175,7 @@ def _prepared(recipe: Recipe, data: Data, num_items: int) -> _Preparation:
     device.prepare()
     beginning = recipe.begin(recipe, data, recipe.problem.earlier is None)
     features: list[tuple[int, float]] = []
+    stages = set[str]()
     began = before = _now(device)
     while True:
         try:
@@ -162,14 +183,19 @@ def _prepared(recipe: Recipe, data: Data, num_items: int) -> _Preparation:
         except StopIteration as end:
             learner = end.value
             break
+        stages |= {event.stage} if isinstance(event, Preparing) else set()
         if isinstance(event, Preparing) and event.stage == FEATURES:
             features.append((event.done, _now(device) - before))
         before = _now(device)
     seconds = _now(device) - began
-    need = check_memory(replace(recipe, num_items_per_epoch=num_items), learner, data)
+    need, _ = check_memory(replace(recipe, num_items_per_epoch=num_items), learner, data)
     feature_seconds = _feature_seconds(features)
     return _Preparation(
-        seconds=max(0.0, seconds - feature_seconds * len(data.items)), feature_seconds=feature_seconds, need=need
+        seconds=max(0.0, seconds - feature_seconds * len(data.items)),
+        feature_seconds=feature_seconds,
+        need=need,
+        learner=learner,
+        is_solved=SOLVING in stages,
     )
 
 
@@ -184,6 +210,44 @@ def _feature_seconds(batches: Sequence[tuple[int, float]]) -> float:
     timed = list(zip(sizes, batches, strict=True))[len(batches) > 1 :]
     num_pictures = sum(size for size, _ in timed)
     return passes * sum(seconds for _, (_, seconds) in timed) / num_pictures if num_pictures else 0.0
+
+
+def _solve_seconds(learner: Learner) -> float:
+    """Per training item, of finding a head: how much longer an evaluation of its loss takes with every item, times as
+    many evaluations as it takes. What they take whatever the items is in the preparation already."""
+    assert isinstance(learner, FeatureLearner), "what is solved is a head on features"
+    fewer, more = (_evaluation_seconds(learner, size) for size in _SOLVED_SIZES)
+    return _EVALUATIONS * max(0.0, more - fewer) / (_SOLVED_SIZES[1] - _SOLVED_SIZES[0])
+
+
+def _evaluation_seconds(learner: FeatureLearner, size: int) -> float:
+    """Of the loss of `size` items and its gradient, the faster of two short solutions."""
+    data = learner.data
+    rows = np.resize(data.train_indices, size)
+    many = replace(
+        data,
+        items=tuple(data.items[row] for row in rows),
+        rows_N=data.rows_N[rows],
+        targets_NK=data.targets_NK[rows],
+        is_held_N=np.zeros(size, dtype=bool),
+        groups_N=data.groups_N[rows],
+    )
+    seconds = []
+    for _ in range(2):
+        twin, evaluations = copy.copy(learner), itertools.count()
+        twin.data, twin.net = many, copy.deepcopy(learner.net)
+        twin.features = Features(learner.features.features_VND, 0.0, many, learner.recipe.problem.device)
+
+        def counted(logits_NK: Tensor, targets_NK: Tensor, evaluations: Iterator[int] = evaluations) -> Tensor:
+            next(evaluations)
+            return learner.loss_of_logits(logits_NK, targets_NK)
+
+        twin.loss_of_logits = counted
+        torch.nn.init.zeros_(twin.net.linear.weight)
+        device, before = learner.recipe.problem.device, _now(learner.recipe.problem.device)
+        twin.solve(iterations=_TIMED_ITERATIONS)
+        seconds.append((_now(device) - before) / next(evaluations))
+    return min(seconds)
 
 
 def _stepped(recipe: Recipe, data: Data, size: int) -> _Steps:

@@ -10,7 +10,9 @@ from lehr.errors import InvalidModel
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_struct, to_struct
+from lehr.services import named_models
 from lehr.services.base_workflow import BUILT_IN
+from lehr.services.located import version_of
 from lehr.store import embeddings as rows
 from lehr.store import models as model_rows
 from lehr.store import versions as version_rows
@@ -30,7 +32,7 @@ def tell(tx: Connection, ref: AppRef, before: ModelVersionRef, after: ModelVersi
     told = 0
     for model in _classifiers(tx, ref):
         for version in version_rows.page(tx, ref, model.id, page=1, per_page=PAGE, trained_only=True):
-            if _relies(version, ref, before):
+            if _relies(tx, version, ref, before):
                 _note(version, before, after)
                 version_rows.update(tx, ModelVersionRef(ref, model.id, version.id), version)
                 told += 1
@@ -43,7 +45,7 @@ def trained_on(
     """The newest trained version of each embedding-classifier of the app whose embedder is this one."""
     models = [model.id for model in _classifiers(tx, ref)]
     for model_id, version in version_rows.latest_trained(tx, ref, models).items():
-        if _relies(version, ref, embedder):
+        if _relies(tx, version, ref, embedder):
             yield ModelVersionRef(ref, model_id, version.id), version
 
 
@@ -54,21 +56,17 @@ def _classifiers(tx: Connection, ref: AppRef) -> Iterator[resources_pb2.Model]:
         page += 1
 
 
-def _relies(version: resources_pb2.ModelVersion, ref: AppRef, embedder: ModelVersionRef) -> bool:
+def _relies(tx: Connection, version: resources_pb2.ModelVersion, ref: AppRef, embedder: ModelVersionRef) -> bool:
     """Whether it was trained on this embedder. A version that names none was trained on the built-in one."""
-    named = _base_of(version)
-    if not named:
+    given = named_models.embed_model(ref, version)
+    if not given:
         return embedder.app == BUILT_IN
-    model_id, _, version_id = named.partition("/")
-    return embedder.app == ref and model_id == embedder.model_id and version_id in ("", embedder.version_id)
-
-
-def _base_of(version: resources_pb2.ModelVersion) -> str:
-    given = from_struct(version.train_info.params).get("base_embed_model")
-    if isinstance(given, str) and given:
-        return given
-    model = version.input_info.base_embed_model
-    return "/".join(part for part in (model.id, model.model_version.id) if part)
+    named = named_models.read(given) if isinstance(given, str) else None
+    if named is None:
+        return False
+    vref = version_of(tx, ref, named)
+    is_it = (vref.app, vref.model_id) == (embedder.app, embedder.model_id)
+    return is_it and vref.version_id in ("", embedder.version_id)
 
 
 def _note(version: resources_pb2.ModelVersion, before: ModelVersionRef, after: ModelVersionRef) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lehr.errors import LehrError, Untrained
 from lehr.protocol.ids import PUBLIC_APP
@@ -54,16 +56,28 @@ class Bundles:
 
         The first one to need a built-in version hears Loading.
         """
+        sha = self._sha_of(vref)
+        folder = self.cache / sha
+        if not folder.is_dir():
+            self._unpack(sha, folder)
+        return folder
+
+    def sheet_of(self, vref: ModelVersionRef) -> dict[str, Any]:
+        """What the bundle's model.json says, without fetching the rest. Raises as `folder_of` does."""
+        with self.blobs.open(self._sha_of(vref)) as file, zipfile.ZipFile(file) as archive:
+            try:
+                return dict(json.loads(archive.read("model.json")))
+            except (KeyError, ValueError) as error:
+                raise LehrError(f"the bundle of {vref} has no readable model.json: it is damaged") from error
+
+    def _sha_of(self, vref: ModelVersionRef) -> str:
         with self.db.read() as tx:
             bundle = bundle_rows.get(tx, vref)
         if bundle is None and vref.app == PUBLIC_APP and self.prepare:
             raise self.prepare(vref)
         if bundle is None:
             raise Untrained(f"Version {vref.version_id!r} of model {vref.model_id!r} has not been trained.")
-        folder = self.cache / bundle.sha
-        if not folder.is_dir():
-            self._unpack(bundle.sha, folder)
-        return folder
+        return bundle.sha
 
     def _unpack(self, sha: str, folder: Path) -> None:
         """Unpacks beside and renames into place, so that nobody loads half a bundle."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -18,8 +18,7 @@ from lehr.learn.items import Item
 from lehr.learn.pace import Work, seconds_of
 from lehr.protocol import duration_pb2, resources_pb2, service_pb2
 from lehr.protocol.ids import AppRef
-from lehr.services.bases import folders_of, payload_of_bases
-from lehr.services.bundles import Bundles
+from lehr.services.bases import Bases, folders_of
 from lehr.services.models import found_model
 from lehr.services.plans import Plan, inherited, plan_of
 from lehr.services.probes import ProbeOrder, Probes
@@ -45,7 +44,6 @@ class _Question:
     plan: Plan
     concepts: tuple[str, ...]
     num_items: int
-    bases: dict[str, str]
 
     @property
     def num_train(self) -> int:
@@ -71,46 +69,47 @@ class Estimates:
 
     db: Database
     blobs: Blobs
-    bundles: Bundles
+    bases: Bases
     decoders: DecoderPool
     probes: Probes
 
     def estimate(
-        self, ref: AppRef, model_id: str, request: service_pb2.PostModelVersionsTrainingTimeEstimateRequest
+        self,
+        ref: AppRef,
+        model_id: str,
+        request: service_pb2.PostModelVersionsTrainingTimeEstimateRequest,
+        *,
+        confined: bool = False,
     ) -> list[Forecast]:
         """One forecast for each version of the request, in its order; without any, for what the model says.
 
         Checked as PostModelVersions checks, all problems of all versions at once: InvalidModel, InvalidParams,
-        ModelNotFound, NotFound, Untrained. NoTrainingData where there is nothing to count. Also what probes raise.
+        ModelNotFound, NotFound, Untrained, Loading. NoTrainingData where there is nothing to count. Also what probes
+        raise. `confined`: models of the user's other apps are out of reach.
         """
         with self.db.read() as tx:
             questions = _questions(tx, ref, model_id, request)
-        return [self._forecast(question) for question in questions]
+        bases = [self.bases.of_plan(ref, question.plan, confined=confined) for question in questions]
+        return [self._forecast(*pair) for pair in zip(questions, bases, strict=True)]
 
-    def _forecast(self, question: _Question) -> Forecast:
+    def _forecast(self, question: _Question, bases: Mapping[str, str]) -> Forecast:
         plan, form = question.plan, question.plan.form
-        folders = folders_of(question.bases, self.bundles)
+        folders = folders_of(bases, self.bases.bundles)
+        work = _work(question)
         order = ProbeOrder(
             model_type=plan.template.model_type,
             template=plan.template.name,
             params=form.model_dump(mode="json", exclude_unset=True),
             concepts=question.concepts,
-            num_items=getattr(form, "num_items_per_epoch", 0) or question.num_train,
+            num_items=work.num_items,
+            batch_size=min(work.batch_size, work.num_items),
             base=str(folders.base or ""),
             earlier=str(folders.earlier or ""),
         )
         pace = self.probes.pace(order)
         side = plan.template.data_order(form, question.concepts, base=folders.base).image_size
         decode_seconds = self._decode_seconds(plan.source, side) or pace.decode_seconds
-        work = Work(
-            num_train=question.num_train,
-            num_held_out=question.num_held_out,
-            batch_size=getattr(form, "batch_size", question.num_train),
-            num_epochs=getattr(form, "num_epochs", 1),
-            num_items_per_epoch=getattr(form, "num_items_per_epoch", 0),
-            test_freq=getattr(form, "test_freq", 0),
-            decode_seconds=decode_seconds / min(_PARALLEL_DECODES, os.cpu_count() or 1),
-        )
+        work = replace(work, decode_seconds=decode_seconds / min(_PARALLEL_DECODES, os.cpu_count() or 1))
         return Forecast(duration=_duration(seconds_of(pace, work)), peak_bytes=pace.peak_bytes)
 
     def _decode_seconds(self, source: item_rows.Source, side: int) -> float | None:
@@ -131,6 +130,20 @@ class Estimates:
             yield time.perf_counter() - began
 
 
+def _work(question: _Question) -> Work:
+    """What there is to do, but for the decoding. A form without epochs is of a head that is solved: one step of one
+    item only measures it."""
+    form = question.plan.form
+    return Work(
+        num_train=question.num_train,
+        num_held_out=question.num_held_out,
+        batch_size=getattr(form, "batch_size", 1),
+        num_epochs=getattr(form, "num_epochs", 1),
+        num_items_per_epoch=getattr(form, "num_items_per_epoch", 1),
+        test_freq=getattr(form, "test_freq", 0),
+    )
+
+
 def _questions(
     tx: Connection, ref: AppRef, model_id: str, request: service_pb2.PostModelVersionsTrainingTimeEstimateRequest
 ) -> list[_Question]:
@@ -149,10 +162,10 @@ def _questions(
             problems += [f"model_versions[{number}]: {problem}" for problem in told]
     if problems:
         raise InvalidParams(problems)
-    return [_question(tx, ref, plan, request.estimated_input_count) for plan in plans]
+    return [_question(tx, plan, request.estimated_input_count) for plan in plans]
 
 
-def _question(tx: Connection, ref: AppRef, plan: Plan, estimated_count: int) -> _Question:
+def _question(tx: Connection, plan: Plan, estimated_count: int) -> _Question:
     if estimated_count > MOST_ITEMS:
         raise InvalidModel(
             f"estimated_input_count is {estimated_count}; it must be at most {MOST_ITEMS}, or left out to count what "
@@ -167,7 +180,7 @@ def _question(tx: Connection, ref: AppRef, plan: Plan, estimated_count: int) -> 
     concepts = plan.concept_ids or tuple(
         concept.id for concept in concept_rows.page(tx, plan.source.app, page=1, per_page=100_000)
     )
-    return _Question(plan=plan, concepts=concepts or _UNNAMED, num_items=count, bases=payload_of_bases(tx, ref, plan))
+    return _Question(plan=plan, concepts=concepts or _UNNAMED, num_items=count)
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:

@@ -14,6 +14,7 @@ from lehr.learn.items import one_concept_alone
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_struct
+from lehr.services import named_models
 from lehr.store.items import Source
 from lehr.templates import Template, is_by_angles
 
@@ -35,12 +36,12 @@ class Plan:
     closed_environment: bool
     base: str = ""
     """The trained model, or published weights, that the form names to start from or to build on."""
-    earlier: tuple[str, str] | None = None
-    """(model, version) that this training continues; version "": its newest."""
+    earlier: str = ""
+    """The trained model that this training continues, as `named_models` writes it."""
 
     @property
     def needs_embedder(self) -> bool:
-        """Whether the base can only be a visual-embedder of the app."""
+        """Whether the base can only be a visual-embedder."""
         return self.template.follows_base
 
 
@@ -52,8 +53,7 @@ def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion
     params = from_struct(version.train_info.params)
     template = _template(model_type_id, params.get("template"))
     own, notices = _hyperparameters(params, version.output_info, template)
-    if template.follows_base:
-        own |= _embedder_of(own, version.input_info)
+    own |= _bases_in(app, own, version, template)
     parsed = parse(template.form, own)
     concept_ids = tuple(concept.id for concept in version.output_info.data.concepts)
     if is_complete and len(concept_ids) == 1 and getattr(parsed.form, "is_exclusive", False):
@@ -66,7 +66,7 @@ def plan_of(app: AppRef, model_type_id: str, version: resources_pb2.ModelVersion
         source=_source(app, params, version.train_info),
         closed_environment=version.output_info.output_config.closed_environment,
         base=_base_of(parsed.form),
-        earlier=_earlier(template, version.train_info),
+        earlier=_earlier(app, template, version.train_info),
     )
 
 
@@ -92,22 +92,15 @@ def _template(model_type_id: str, name: object) -> Template:
     return bare
 
 
-def _embedder_of(own: Mapping[str, object], input_info: resources_pb2.InputInfo) -> dict[str, object]:
-    """base_embed_model as text, from wherever clients put it: the parameters first, then input_info."""
-    given = own.get("base_embed_model") or from_struct(input_info.params).get("base_embed_model")
-    if isinstance(given, Mapping):
-        given = "/".join(str(part) for part in _named_in(given) if part)
-    if not given and input_info.HasField("base_embed_model"):
-        model = input_info.base_embed_model
-        given = "/".join(part for part in (model.id, model.model_version.id) if part)
-    return {"base_embed_model": given} if given else {}
-
-
-def _named_in(given: Mapping[str, object]) -> tuple[object, object]:
-    """Model and version id of a model written out as an object."""
-    version = given.get("model_version")
-    inner = version.get("id") if isinstance(version, Mapping) else None
-    return given.get("model_id") or given.get("id"), given.get("model_version_id") or given.get("version_id") or inner
+def _bases_in(
+    app: AppRef, own: Mapping[str, object], version: resources_pb2.ModelVersion, template: Template
+) -> dict[str, object]:
+    """The models to build on, as text, from wherever and in whatever form clients put them."""
+    embedder = named_models.embed_model(app, version) if template.follows_base else ""
+    weights = own.get("pretrained_weights")
+    named = named_models.written_object(app, weights) if isinstance(weights, Mapping) else ""
+    found = {"base_embed_model": embedder, "pretrained_weights": named}
+    return {name: given for name, given in found.items() if given}
 
 
 def _base_of(form: Form) -> str:
@@ -115,21 +108,22 @@ def _base_of(form: Form) -> str:
     return given.strip()
 
 
-def _earlier(template: Template, train_info: resources_pb2.TrainInfo) -> tuple[str, str] | None:
-    """What resume_from_model names. Raises InvalidModel where that has no meaning."""
-    if not train_info.HasField("resume_from_model"):
-        return None
-    model = train_info.resume_from_model
+def _earlier(app: AppRef, template: Template, train_info: resources_pb2.TrainInfo) -> str:
+    """What resume_from_model names; an empty one says that none is continued. Raises InvalidModel where it has no
+    meaning."""
+    if not train_info.resume_from_model.ListFields():
+        return ""
     if template.follows_base:
         raise InvalidModel(
             "train_info.resume_from_model has no meaning for an embedding-classifier, which is solved anew in seconds; "
             "leave it out."
         )
-    if not model.id:
+    named = named_models.written(app, train_info.resume_from_model)
+    if not named:
         raise InvalidModel(
             "train_info.resume_from_model needs the id of a model; its newest version is taken, or the one named."
         )
-    return model.id, model.model_version.id
+    return named
 
 
 def _hyperparameters(

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lehr.errors import Busy, LehrError, TrainingStopped
 from lehr.jobs.launcher import LEASH
+from lehr.learn.free_memory import USABLE_SHARE, Need, free_bytes
 from lehr.learn.machine import machine
 from lehr.learn.pace import Pace
 
@@ -46,6 +47,8 @@ class ProbeOrder:
     concepts: tuple[str, ...]
     num_items: int
     """Items of an epoch."""
+    batch_size: int = 1
+    """Items of its largest step; never more than an epoch has."""
     base: str = ""
     """Folder of a trained model whose base the training begins with."""
     earlier: str = ""
@@ -66,7 +69,8 @@ class ProbeOrder:
     def name(self) -> str:
         """A hash of all that the pace depends on: the training's, this machine's, and of what computes on it."""
         params = {name: value for name, value in self.params.items() if name not in _WITHOUT_EFFECT}
-        facts = [self.model_type, self.template, params, len(self.concepts), self.base, self.earlier, machine()]
+        size = [len(self.concepts), self.batch_size]
+        facts = [self.model_type, self.template, params, *size, self.base, self.earlier, machine()]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -80,9 +84,11 @@ class Probes:
     seconds: float = 90.0
     niceness: int = 5
     turn: threading.Lock = field(default_factory=threading.Lock)
+    free_bytes: Callable[..., int] = free_bytes
+    """`free_bytes(is_on_gpu=True)`: what there is for a training now."""
 
     def pace(self, order: ProbeOrder) -> Pace:
-        """Known or measured.
+        """Known or measured; what is known holds as long as there is memory for such a step.
 
         Raises Busy when it takes too long, TrainingStopped when the training would not fit into the memory, and what
         the recipe refuses.
@@ -103,9 +109,15 @@ class Probes:
         try:
             if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
                 return None
-            return Pace.from_json(json.loads(path.read_text()))
+            pace = Pace.from_json(json.loads(path.read_text()))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        return pace if self._fits(pace, order.batch_size) else None
+
+    def _fits(self, pace: Pace, batch_size: int) -> bool:
+        """Where it does not, it is measured anew: the recipe may save memory where there is less, or be refused."""
+        need = Need(per_item=pace.item_bytes, fixed=pace.fixed_bytes).of_batch(batch_size)
+        return need <= USABLE_SHARE * self.free_bytes(is_on_gpu=pace.is_on_gpu)
 
     def _measured(self, order: ProbeOrder, seconds: float) -> Pace:
         began = time.monotonic()

@@ -38,6 +38,7 @@ TEMPLATE = Template(
     ),
     form=NetworkForm,
     recipe=recipe,
+    backbone=INCEPTION_BATCH_NORM.backbone,
     weights=INCEPTION_BATCH_NORM.weights,
     aliases=("Clarifai-InceptionBatchNorm", "InceptionBatchNorm"),
 )

@@ -35,6 +35,7 @@ TEMPLATE = Template(
     ),
     form=NetworkEmbedderForm,
     recipe=recipe,
+    backbone=INCEPTION_BATCH_NORM.backbone,
     weights=INCEPTION_BATCH_NORM.weights,
     aliases=("Clarifai-InceptionBatchNorm", "InceptionBatchNorm"),
 )

@@ -38,6 +38,7 @@ TEMPLATE = Template(
     ),
     form=NetworkForm,
     recipe=recipe,
+    backbone=INCEPTION_RESNET_V2.backbone,
     weights=INCEPTION_RESNET_V2.weights,
     aliases=("Clarifai-InceptionResnetV2", "InceptionResnetV2", "Clarifai_InceptionResNetV2"),
 )

@@ -69,7 +69,8 @@ class TransferForm(NetworkForm):
 
 def recipe(form: TransferForm, problem: Problem) -> Recipe:
     """A linear layer on whatever pretrained base there is: any network serves, for the weights bring their own."""
-    from lehr.learn.base_weights import PUBLISHED, choose_base
+    from lehr.learn.base_weights import choose_base
+    from lehr.learn.layouts import PUBLISHED
     from lehr.learn.recipe import Net
 
     weights, notices = choose_base(form.pretrained_weights, INCEPTION_BATCH_NORM.weights, problem), []

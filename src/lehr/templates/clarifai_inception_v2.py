@@ -38,5 +38,6 @@ TEMPLATE = Template(
     ),
     form=NetworkForm,
     recipe=recipe,
+    backbone=INCEPTION_V2.backbone,
     aliases=("Clarifai-InceptionV2", "InceptionV2"),
 )

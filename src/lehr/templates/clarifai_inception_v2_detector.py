@@ -33,6 +33,7 @@ TEMPLATE = Template(
     ),
     form=DetectorForm,
     recipe=recipe,
+    backbone=INCEPTION_V2.backbone,
     weights=INCEPTION_V2.weights,
     aliases=("Clarifai-InceptionV2", "InceptionV2"),
 )

@@ -41,6 +41,7 @@ TEMPLATE = Template(
     ),
     form=DetectorForm,
     recipe=recipe,
+    backbone=INCEPTION_V4.backbone,
     weights=INCEPTION_V4.weights,
     aliases=("Clarifai-InceptionV4", "InceptionV4"),
 )

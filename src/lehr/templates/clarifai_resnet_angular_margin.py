@@ -35,6 +35,7 @@ TEMPLATE = Template(
     ),
     form=NetworkAngularForm,
     recipe=recipe,
+    backbone=RESNET_101.backbone,
     weights=RESNET_101.weights,
     aliases=("Clarifai-ResNet-AngularMargin", "ResNet_AngularMargin"),
 )

@@ -38,6 +38,7 @@ TEMPLATE = Template(
     ),
     form=NetworkForm,
     recipe=recipe,
+    backbone=RESNEXT.backbone,
     weights=RESNEXT.weights,
     aliases=("Clarifai-ResNext", "ResNext", "Clarifai_ResNeXt"),
 )

@@ -35,6 +35,7 @@ TEMPLATE = Template(
     ),
     form=NetworkEmbedderForm,
     recipe=recipe,
+    backbone=RESNEXT.backbone,
     weights=RESNEXT.weights,
     aliases=("Clarifai-ResNext", "ResNext", "Clarifai_ResNeXt"),
 )

@@ -196,17 +196,12 @@ def detector_recipe(family: DetectorFamily, template: str, form: DetectorForm, p
 
 def _net(family: DetectorFamily, form: DetectorForm, problem: Problem, weights: BaseWeights) -> Net:
     """Raises InvalidParams when the weights are of another backbone."""
-    from lehr.errors import InvalidParams
+    from lehr.learn.layouts import check_backbone
     from lehr.learn.recipe import Net
 
     layout = weights.layout
-    if layout and layout.backbone != family.backbone:
-        raise InvalidParams(
-            [
-                f"The pretrained weights are of the network {layout.backbone}, but this template's network is "
-                f"{family.backbone}: name weights of that network, or choose the template of those weights."
-            ]
-        )
+    if layout:
+        check_backbone(layout.backbone, family.backbone)
     return Net(
         name="detector",
         arguments={

@@ -49,8 +49,8 @@ class EmbeddingClassifierForm(ActivationKnob):
     }
 
     base_embed_model: str | None = knob(None, placeholder="the embedder that comes with Lehr")
-    """The embedder: a trained visual-embedder of yours, "model_id" or "model_id/version_id". Not set: the one that
-    comes with Lehr (EfficientNet-Lite0, ImageNet)."""
+    """The embedder: a trained visual-embedder of yours, "model_id" or "model_id/version_id", with "user_id/app_id/"
+    before it where it is of another app. Not set: the one that comes with Lehr (EfficientNet-Lite0, ImageNet)."""
     image_size: int = knob(256, minimum=32, maximum=1024, step=16)
     """Shorter side of the images for the embedder that comes with Lehr; one of yours brings its own."""
     enrich_dataset: str = knob("Automatic", options=("Automatic", "Disabled"))
@@ -87,9 +87,9 @@ def recipe(form: EmbeddingClassifierForm, problem: Problem) -> Recipe:
 
 
 def _embedder(form: EmbeddingClassifierForm, problem: Problem) -> tuple[BaseWeights, Net, Preprocessing]:
-    from lehr.errors import InvalidParams
     from lehr.learn.base_weights import of_embedder
     from lehr.learn.bundle import read_bundle
+    from lehr.learn.layouts import check_whole_embedder
     from lehr.learn.nets.embedding_classifier import num_dimensions
     from lehr.learn.recipe import Net
 
@@ -97,10 +97,7 @@ def _embedder(form: EmbeddingClassifierForm, problem: Problem) -> tuple[BaseWeig
     if problem.base is None:
         return _built_in(form, problem)
     bundle = read_bundle(problem.base)
-    if bundle.output != "embedding":
-        raise InvalidParams(
-            [f"base_embed_model names a model of {bundle.template} that gives {bundle.output}; name a visual-embedder."]
-        )
+    check_whole_embedder(bundle.details)
     inner = bundle.details["net"]
     arguments = {
         "embedder": inner["name"],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lehr.hyperparameters import knob, resolved_lrate
 from lehr.learn.schedule import Steps
 from lehr.templates.classifier_form import ClassifierForm
-from lehr.templates.network_family import needs_base
+from lehr.templates.network_family import LITE, needs_base
 from lehr.templates.template import Template
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ TEMPLATE = Template(
     ),
     form=LiteForm,
     recipe=recipe,
+    backbone=LITE.backbone,
     weights=BASE,
     aliases=("Lite",),
     is_recommended=True,

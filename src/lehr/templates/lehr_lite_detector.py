@@ -55,6 +55,7 @@ TEMPLATE = Template(
     ),
     form=LiteDetectorForm,
     recipe=recipe,
+    backbone=LITE.backbone,
     weights=LITE.weights,
     aliases=("Lite",),
     is_recommended=True,

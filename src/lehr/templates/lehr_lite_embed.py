@@ -57,6 +57,7 @@ TEMPLATE = Template(
     ),
     form=LiteEmbedderForm,
     recipe=recipe,
+    backbone=LITE.backbone,
     weights=LITE.weights,
     aliases=("Lite",),
     is_recommended=True,

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lehr.hyperparameters import Form, knob, resolved_lrate
+from lehr.learn.layouts import Layout, check_backbone
 from lehr.learn.problem import NONE
 from lehr.templates.classifier_form import DETECTOR_KNOBS, ClassifierForm, TrainingForm
 from lehr.templates.embedder_form import AngularForm, UnseenKnob
 
 if TYPE_CHECKING:
-    from lehr.learn.base_weights import BaseWeights, Layout
+    from lehr.learn.base_weights import BaseWeights
     from lehr.learn.data.crops import Augmentation
     from lehr.learn.learners.pixels import Begin
     from lehr.learn.preprocessing import Preprocessing
@@ -315,18 +316,9 @@ def _wanted(form: Any) -> str | None:
 
 
 def _layout(family: Family, weights: BaseWeights) -> Layout:
-    from lehr.errors import InvalidParams
-    from lehr.learn.base_weights import Layout
-
     if weights.layout is None:
         return Layout(backbone=family.backbone, options=family.options)
-    if weights.layout.backbone != family.backbone:
-        raise InvalidParams(
-            [
-                f"The pretrained weights are of the network {weights.layout.backbone}, but this template's network is "
-                f"{family.backbone}: name weights of that network, or choose the template of those weights."
-            ]
-        )
+    check_backbone(weights.layout.backbone, family.backbone)
     return weights.layout
 
 

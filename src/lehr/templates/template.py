@@ -37,6 +37,8 @@ class Template:
     """(form, problem) -> recipe; imports torch only when called."""
     weights: str = ""
     """Name of the pretrained weights that it starts from where they can be had; "": it starts from random ones."""
+    backbone: str = ""
+    """The only one that weights for its base may have; "": its form says, or any will do, or it takes none."""
     aliases: tuple[str, ...] = ()
     """Other spellings that clients have used."""
     is_recommended: bool = False
@@ -44,6 +46,11 @@ class Template:
     """False for the only one of a model type whose clients name no template."""
     follows_base: bool = False
     """Its pictures are as large as those of the trained model that it builds on."""
+
+    def backbone_with(self, form: Form) -> str:
+        """The backbone that weights for its base must have; "": any."""
+        family = getattr(form, "family", None)
+        return family.backbone if family else self.backbone
 
     def data_order(
         self, form: Form, concepts: Sequence[str], closed_environment: bool = False, base: Path | None = None

@@ -19,6 +19,8 @@ from lehr.web.slider import Slider
 
 Field = resources_pb2.ModelTypeField
 PARAMS = "train_info.params."
+UNSET = "(not set)"
+"""The text of a hyperparameter that the model sets and that shall not be set."""
 _BESIDE = ("template", "dataset_id", "dataset_version_id")
 _FIRST = (
     "image_size",
@@ -53,6 +55,8 @@ def default_of(field: resources_pb2.ModelTypeField) -> Any:
 
 def read(field: resources_pb2.ModelTypeField, text: str) -> Any:
     """A value as it is sent, from how it stands in the address; what is no number stays text, for the check to name."""
+    if text == UNSET:
+        return None
     if field.field_type == Field.BOOLEAN:
         return text in ("true", "True", "1")
     if field.field_type in (Field.RANGE, Field.NUMBER):
@@ -81,15 +85,29 @@ def checked(check: Callable[[], Sequence[str]]) -> Checked:
         return Checked(problems=(error.details,))
 
 
+def text_of(value: Any) -> str:
+    """A value as it stands in its control, and in the address."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(text_of(each) for each in value)
+    if isinstance(value, int | float):
+        return f"{value:.0f}" if float(value).is_integer() else f"{value:.6g}"
+    return str(value)
+
+
 class Form:
-    """The controls. `changed` hears a knob's name and its new text, empty for its default."""
+    """The controls. `changed` hears a knob's name and its new text, empty where it is as it was at the start."""
 
     def __init__(
         self,
         fields: Sequence[resources_pb2.ModelTypeField],
+        start: Mapping[str, Any],
         given: Mapping[str, str],
         changed: Callable[[str, str], None],
     ) -> None:
+        """`start`: what the model sets; for the others the start is the default. `given`: text of what was changed."""
+        self._start = start
         self._changed = changed
         self._problems: dict[str, ui.element] = {}
         first = [field for field in fields if name_of(field) in _FIRST] or list(fields)
@@ -98,7 +116,7 @@ class Form:
             self._knob(field, given.get(name_of(field), ""))
         if rest:
             with pieces.element("details", "lehr-details") as more:
-                more.props["open"] = any(name_of(field) in given for field in rest)
+                more.props["open"] = any(name_of(field) in {**start, **given} for field in rest)
                 pieces.text(f"All other settings ({len(rest)})", tag="summary")
                 for field in rest:
                     self._knob(field, given.get(name_of(field), ""))
@@ -136,37 +154,41 @@ class Form:
         else:
             self._line(field, name, given)
 
+    def _at_start(self, field: resources_pb2.ModelTypeField) -> Any:
+        return self._start.get(name_of(field), default_of(field))
+
     def _switch(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
-        default = bool(default_of(field))
-        value = read(field, given) if given else default
-        made = ui.switch(value=value)
+        start = bool(self._at_start(field))
+        made = ui.switch(value=read(field, given) if given else start)
         made.props["aria-label"] = name
-        made.on_value_change(
-            lambda event: self._changed(name, "" if event.value == default else str(event.value).lower())
-        )
+        made.on_value_change(lambda event: self._changed(name, "" if event.value == start else text_of(event.value)))
 
     def _enum(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
         options = [option.id for option in field.model_type_enum_options]
-        default = default_of(field)
-        made = pieces.choice(options, name, given if given in options else default)
-        made.on_value_change(
-            lambda event: self._changed(name, "" if event.value == default else str(event.value or ""))
-        )
+        start = self._at_start(field)
+        made = pieces.choice(options, name, given if given in options else start)
+        made.on_value_change(lambda event: self._changed(name, "" if event.value == start else str(event.value or "")))
 
     def _line(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> ui.input:
-        default = default_of(field)
-        shown = "" if default is None else _text(default)
-        made = ui.input(value=given or shown, placeholder=field.placeholder).props("outlined dense debounce=300")
+        start = self._at_start(field)
+        shown = "" if start is None else text_of(start)
+        cleared = UNSET if name in self._start else ""
+        text = "" if given == UNSET else given or shown
+        made = ui.input(value=text, placeholder=field.placeholder).props("outlined dense debounce=300")
         made.classes("lehr-field lehr-knob-line").props["aria-label"] = name
-        made.on_value_change(lambda event: self._changed(name, "" if event.value in ("", shown) else str(event.value)))
+
+        def changed(text: str) -> None:
+            self._changed(name, cleared if not text else "" if text == shown else text)
+
+        made.on_value_change(lambda event: changed(str(event.value or "")))
         return made
 
     def _slider(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
         limits = field.model_type_range_info
         low, high = _limit(limits.min), _limit(limits.max)
         step = _limit(limits.step) or (high - low) / 100
-        start = read(field, given) if given else default_of(field)
-        inside = start if isinstance(start, float) and low <= start <= high else low
+        start = default_of(field) if given == UNSET else read(field, given) if given else self._at_start(field)
+        inside = start if isinstance(start, int | float) and low <= start <= high else low
         slider = Slider(f"{name}, slider", limits=(low, high), step=step, value=inside)
         line = self._line(field, name, given)
 
@@ -175,7 +197,7 @@ class Form:
             if isinstance(value, float) and low <= value <= high and value != slider.value:
                 slider.set(value)
 
-        slider.on_done(lambda value: line.set_value(_text(_limit(value))))
+        slider.on_done(lambda value: line.set_value(text_of(_limit(value))))
         line.on_value_change(lambda event: typed(str(event.value or "")))
 
 
@@ -190,9 +212,3 @@ def _is_slider(field: resources_pb2.ModelTypeField) -> bool:
 def _limit(value: float) -> float:
     """Single precision brought back to what was meant: 0.1 of 0.10000000149."""
     return float(f"{value:.6g}")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() else f"{value:.6g}"
-    return str(value)

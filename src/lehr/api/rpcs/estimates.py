@@ -20,7 +20,7 @@ class EstimateRpcs:
         self, call: Call, request: service_pb2.PostModelVersionsTrainingTimeEstimateRequest
     ) -> service_pb2.MultiTrainingTimeEstimateResponse:
         """One duration per version asked about; the memory, which has no field, is told in the status's details."""
-        forecasts = self.estimates.estimate(call.needed_app(), request.model_id, request)
+        forecasts = self.estimates.estimate(call.needed_app(), request.model_id, request, confined=call.is_confined)
         most = max(forecast.peak_bytes for forecast in forecasts)
         return service_pb2.MultiTrainingTimeEstimateResponse(
             status=status(status_code_pb2.SUCCESS, f"Its steps take about {most / 1e6:,.0f} MB of memory."),

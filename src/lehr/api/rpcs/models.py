@@ -74,7 +74,7 @@ class ModelRpcs:
         self, call: Call, request: service_pb2.PostModelVersionsRequest
     ) -> service_pb2.SingleModelResponse:
         """Starts a training."""
-        model = self.orders.request(call.needed_app(), request.model_id, request)
+        model = self.orders.request(call.needed_app(), request.model_id, request, confined=call.is_confined)
         return service_pb2.SingleModelResponse(model=self._shown(call, model))
 
     def GetModelVersion(

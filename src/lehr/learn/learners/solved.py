@@ -17,6 +17,8 @@ PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 """Of the squared weights on standardised features, the strongest first; each solution is where the next begins."""
 UNJUDGED_PENALTY = 0.01
 """Where there are no held-out items to choose by."""
+STAGE = "solving the head"
+"""What `Preparing` events call this."""
 _ITERATIONS = 40
 _HOPELESS = 1.05
 """Times the smallest loss on the held-out items: from here on weaker penalties only fit the training items better."""
@@ -48,7 +50,7 @@ def solve_best(learner: FeatureLearner) -> Generator[Preparing | Noted, None, No
     losses: dict[float, float] = {}
     best = learner.net.state_dict()
     for done, penalty in enumerate(PENALTIES):
-        yield Preparing(stage="solving the head", done=done, total=len(PENALTIES))
+        yield Preparing(stage=STAGE, done=done, total=len(PENALTIES))
         learner.solve(penalty, _ITERATIONS)
         losses[penalty] = learner.judge()["loss"]
         if losses[penalty] == min(losses.values()):

@@ -8,62 +8,100 @@ from typing import Any
 
 from lehr.protocol import resources_pb2
 from lehr.protocol.structs import to_struct
+from lehr.services import named_models
 from lehr.services.plans import inherited, plan_of
 from lehr.web import learned, pieces, words
 from lehr.web.app_facts import concept_names, dataset_ids
 from lehr.web.choices import Choices, Option
 from lehr.web.page import Page, Visit
 from lehr.web.training_form import Checked, Form, checked, knobs_of, name_of, read
+from lehr.web.training_start import Start, start_of, template_of
 
 _TEMPLATE = "train_info.params.template"
 _KNOB = "p."
 """How the names of hyperparameters begin in the address."""
+ALL = "*"
+"""In the address: all inputs, or all concepts, where the model names some."""
 
 
 @dataclass(kw_only=True)
 class Order:
-    """The training as the address says it; what is asked for is made of it."""
+    """The training as the address says it; what is asked for is made of it.
+
+    What the address does not say is as the model says, or else the default. All that is not a default is sent.
+    """
 
     visit: Visit
     model: resources_pb2.Model
-    template: str
+    start: Start
     fields: Sequence[resources_pb2.ModelTypeField]
     concepts: dict[str, str] = field(default_factory=dict)
 
     def given(self) -> dict[str, str]:
-        """Hyperparameters that differ from their defaults, as text."""
+        """Hyperparameters that differ from the start, as text."""
         return {name.removeprefix(_KNOB): value for name, value in self.visit.state.items() if name.startswith(_KNOB)}
+
+    @property
+    def dataset(self) -> str:
+        """Its id; "": all inputs of the app."""
+        return self._chosen("dataset", self.start.dataset)
+
+    @property
+    def frozen(self) -> str:
+        """The dataset's version; "": as it is when the training starts."""
+        return self._chosen("frozen", self.start.frozen if self.dataset == self.start.dataset else "")
+
+    @property
+    def chosen_concepts(self) -> list[str]:
+        """Ids; none: all of the app."""
+        return [each for each in self._chosen("concepts", ",".join(self.start.concepts)).split(",") if each]
+
+    @property
+    def earlier(self) -> str:
+        """The trained model that is continued, as `named_models` writes it; "": none."""
+        return self._chosen("resume", self.start.earlier)
+
+    def _chosen(self, name: str, start: str) -> str:
+        said = self.visit.query(name)
+        return "" if said == ALL else said or start
+
+    def said(self, value: str, start: str) -> str:
+        """How the address says a choice."""
+        return "" if value == start else value or ALL
 
     def version(self) -> resources_pb2.ModelVersion:
         """What PostModelVersions gets."""
-        texts = self.given()
-        params: dict[str, Any] = {
-            name_of(each): read(each, texts[name_of(each)]) for each in self.fields if name_of(each) in texts
-        }
-        if self.template:
-            params["template"] = self.template
-        dataset, frozen = self.visit.query("dataset"), self.visit.query("frozen")
-        if dataset:
-            params["dataset_id"] = dataset
-        if dataset and frozen:
-            params["dataset_version_id"] = frozen
+        params = {**self._params(), **self._data()}
         version = resources_pb2.ModelVersion(train_info=resources_pb2.TrainInfo(params=to_struct(params)))
         version.description = self.visit.query("about")
-        for concept_id in self._chosen():
-            version.output_info.data.concepts.add(id=concept_id, name=self.concepts.get(concept_id, concept_id))
-        resume = self.visit.query("resume")
-        if resume:
-            model_id, _, version_id = resume.partition("/")
-            earlier = version.train_info.resume_from_model
-            earlier.id, earlier.model_version.id = model_id, version_id
+        if self._data():
+            version.train_info.dataset.SetInParent()  # nothing of the model's
+        if self.chosen_concepts != list(self.start.concepts):
+            for concept_id in self.chosen_concepts or self.concepts:
+                version.output_info.data.concepts.add(id=concept_id, name=self.concepts.get(concept_id, concept_id))
+        if self.earlier != self.start.earlier:
+            named = named_models.read(self.earlier) or resources_pb2.Model(id=self.earlier)
+            version.train_info.resume_from_model.CopyFrom(named)
         return version
 
-    def _chosen(self) -> list[str]:
-        return [each for each in self.visit.query("concepts").split(",") if each]
+    def _params(self) -> dict[str, Any]:
+        """The hyperparameters that were chosen or that the model sets, by the form's names and no others."""
+        texts, start = self.given(), self.start
+        chosen = {name_of(each): read(each, texts[name_of(each)]) for each in self.fields if name_of(each) in texts}
+        template = {"template": start.template} if start.template else {}
+        return {**dict.fromkeys(start.other_names), **start.values, **chosen, **template}
+
+    def _data(self) -> dict[str, Any]:
+        """The dataset where it is another than the model's; None where the model has one and this has none."""
+        wanted = {"dataset_id": self.dataset, "dataset_version_id": self.frozen}
+        own = {"dataset_id": self.start.dataset, "dataset_version_id": self.start.frozen}
+        if wanted == own:
+            return {}
+        return {name: value or None for name, value in wanted.items() if value or own[name]}
 
     def check(self) -> Checked:
         """What the server would say, without asking it to do anything."""
-        if not self.template and self.model.model_type_id == "clusterer":
+        if self.model.model_type_id == "clusterer":
             return Checked()
         ref, kind = self.visit.needed_app(), self.model.model_type_id
         return checked(lambda: plan_of(ref, kind, inherited(self.model, self.version())).notices)
@@ -75,10 +113,11 @@ async def build(visit: Visit) -> None:
     model_type = (await visit.ask("GetModelType", model_type_id=model.model_type_id)).model_type
     pieces.title(f"Train {model.id}", model_type.description)
     templates = _templates(model_type)
-    template = _template(visit, templates)
+    template = _template(visit, model, templates)
     of_template = {each.id: each.model_type_fields for each in templates}
     fields = knobs_of(of_template[template] if template else model_type.model_type_fields)
-    order = Order(visit=visit, model=model, template=template, fields=fields, concepts=await concept_names(visit))
+    start = start_of(visit.needed_app(), model, template)
+    order = Order(visit=visit, model=model, start=start, fields=fields, concepts=await concept_names(visit))
     if templates:
         _template_card(visit, templates, template)
     await _data_card(order)
@@ -94,11 +133,12 @@ def _templates(model_type: resources_pb2.ModelType) -> list[resources_pb2.ModelT
     ]
 
 
-def _template(visit: Visit, templates: Sequence[resources_pb2.ModelTypeEnumOption]) -> str:
-    """The one in the address, else the recommended one."""
+def _template(visit: Visit, model: resources_pb2.Model, templates: Sequence[resources_pb2.ModelTypeEnumOption]) -> str:
+    """The one in the address, else the model's own, else the recommended one."""
     known = [each.id for each in templates]
-    if visit.query("template") in known:
-        return visit.query("template")
+    for wanted in (visit.query("template"), template_of(model)):
+        if wanted in known:
+            return wanted
     return next((each.id for each in templates if each.recommended), known[0] if known else "")
 
 
@@ -130,42 +170,45 @@ def _lines(option: resources_pb2.ModelTypeEnumOption) -> list[str]:
 async def _data_card(order: Order) -> None:
     visit = order.visit
     datasets = await dataset_ids(visit)
-    dataset = visit.query("dataset")
+    dataset = order.dataset
+
+    def choose(value: str) -> None:
+        visit.remember(dataset=order.said(value, order.start.dataset), frozen="")
+        visit.reload()
+
     with pieces.card("What it learns from"):
         with pieces.element("div", "lehr-toolbar"):
             options = {"": "All inputs of the app", **{each: each for each in datasets}}
             if dataset and dataset not in options:
                 options[dataset] = f"{dataset} (not here)"
             choice = pieces.choice(options, "Dataset", dataset)
-            choice.on_value_change(lambda event: _moved(visit, dataset=str(event.value or ""), frozen=""))
+            choice.on_value_change(lambda event: choose(str(event.value or "")))
             if dataset in datasets:
-                await _frozen_choice(visit, dataset)
+                await _frozen_choice(order)
                 pieces.text_link("Its health", visit.under_app("datasets", dataset))
         _concept_choice(order)
         await _earlier_choice(order)
 
 
-def _moved(visit: Visit, **values: str) -> None:
-    visit.remember(**values)
-    visit.reload()
-
-
-async def _frozen_choice(visit: Visit, dataset: str) -> None:
-    answer = await visit.ask("ListDatasetVersions", dataset_id=dataset, page=1, per_page=100)
+async def _frozen_choice(order: Order) -> None:
+    visit, start = order.visit, order.start.frozen if order.dataset == order.start.dataset else ""
+    answer = await visit.ask("ListDatasetVersions", dataset_id=order.dataset, page=1, per_page=100)
     frozen = {each.id: each.description or each.id[:8] for each in answer.dataset_versions}
     options = {"": "As it is when it starts", **frozen}
-    value = visit.query("frozen") if visit.query("frozen") in options else ""
-    choice = pieces.choice(options, "Version", value)
-    choice.on_value_change(lambda event: visit.remember(frozen=str(event.value or "")))
+    if order.frozen not in options:
+        options[order.frozen] = f"{order.frozen[:8]} (not here)"
+    choice = pieces.choice(options, "Version", order.frozen)
+    choice.on_value_change(lambda event: visit.remember(frozen=order.said(str(event.value or ""), start)))
 
 
 def _concept_choice(order: Order) -> None:
     if order.model.model_type_id == "clusterer":
         return
-    chosen = [each for each in order.visit.query("concepts").split(",") if each in order.concepts]
-    choice = pieces.choice(dict(order.concepts), "Concepts (none chosen: all of the app)", chosen, multiple=True)
+    options = {**{each: f"{each} (not here)" for each in order.chosen_concepts}, **order.concepts}
+    choice = pieces.choice(options, "Concepts (none chosen: all of the app)", order.chosen_concepts, multiple=True)
     choice.classes("lehr-wide-field").props("use-chips")
-    choice.on_value_change(lambda event: order.visit.remember(concepts=",".join(event.value or [])))
+    start = ",".join(order.start.concepts)
+    choice.on_value_change(lambda event: order.visit.remember(concepts=order.said(",".join(event.value or []), start)))
 
 
 async def _earlier_choice(order: Order) -> None:
@@ -175,12 +218,15 @@ async def _earlier_choice(order: Order) -> None:
     kind = order.model.model_type_id
     models = (await order.visit.ask("ListModels", model_type_id=kind, page=1, per_page=20)).models
     versions = await learned.trained_versions(order.visit, models)
-    if not versions:
+    if not versions and not order.earlier:
         return
-    value = order.visit.query("resume")
-    choice = pieces.choice({"": "Nothing: begin afresh", **versions}, "Go on from", value if value in versions else "")
+    options = {"": "Nothing: begin afresh", **versions}
+    if order.earlier not in options:
+        options[order.earlier] = order.earlier
+    choice = pieces.choice(options, "Go on from", order.earlier)
     choice.classes("lehr-wide-field")
-    choice.on_value_change(lambda event: order.visit.remember(resume=str(event.value or "")))
+    start = order.start.earlier
+    choice.on_value_change(lambda event: order.visit.remember(resume=order.said(str(event.value or ""), start)))
 
 
 # -- hyperparameters ---------------------------------------------------------------------------------------------------
@@ -193,7 +239,7 @@ class _FormCard:
         self._order = order
         with pieces.card("Hyperparameters"):
             self._said = pieces.element("div", "lehr-stack")
-            self._form = Form(order.fields, order.given(), self._changed)
+            self._form = Form(order.fields, order.start.values, order.given(), self._changed)
         self.is_good = True
         self._check()
 
