@@ -148,7 +148,7 @@ def test_assignment_names_the_class_and_the_box_of_each_positive_anchor() -> Non
         TrueBoxes(torch.tensor([[0.0, 0, 30, 30], [20, 20, 60, 60]]), torch.tensor([2, 0])),
         TrueBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)),
     ]
-    wanted = assign(anchors, truth)
+    wanted = assign([anchors], truth)
     assert (wanted.classes[1] == BACKGROUND).all()
     assert set(wanted.image.tolist()) == {0}
     for anchor, label, box in zip(wanted.anchor, wanted.label, wanted.box, strict=True):
@@ -178,7 +178,7 @@ def some_truth(seed: int) -> list[TrueBoxes]:
 @pytest.mark.parametrize("seed", range(3))
 def test_an_anchor_whose_box_is_drawn_for_several_classes_is_a_positive_of_each(seed: int) -> None:
     anchors, truth = torch.cat(Anchors().levels(64, 64)), some_truth(seed)
-    wanted = assign(anchors, truth)
+    wanted = assign([anchors], truth)
     expected = []
     for number, image in enumerate(truth):
         overlaps = box_iou(anchors, image.boxes)
@@ -205,7 +205,7 @@ def test_the_losses_of_boxes_drawn_for_two_classes_are_least_where_both_are_said
     logits = [torch.zeros(1, len(level), 3, requires_grad=True) for level in anchors]
     offsets = [torch.zeros(1, len(level), 3, 4, requires_grad=True) for level in anchors]
     truth = [TrueBoxes(box.repeat(2, 1), torch.tensor([2, 0]))]
-    sum(DetectionObjective(**options)(logits, DenseOffsets(offsets), anchors, truth)).backward()
+    sum(DetectionObjective(**options)(logits, DenseOffsets(offsets), anchors, assign(anchors, truth))).backward()
     positive = match(torch.cat(anchors), box) >= 0
     of_logits = torch.cat([level.grad[0] for level in logits])[positive]
     assert (of_logits[:, [0, 2]] < 0).all()
@@ -233,18 +233,21 @@ def test_box_losses_look_at_the_right_anchors(options: dict[str, bool]) -> None:
         level[:, :, 2] = 9.0
     objective = DetectionObjective(**options)
     logits = [torch.zeros(1, len(level), 3) for level in anchors]
-    assert objective(logits, DenseOffsets(wrong), anchors, truth).boxes.item() == pytest.approx(0, abs=1e-5)
-    assert objective(logits, DenseOffsets([level + 1 for level in right]), anchors, truth).boxes.item() > 0.1
+    wanted = assign(anchors, truth)
+    assert objective(logits, DenseOffsets(wrong), anchors, wanted).boxes.item() == pytest.approx(0, abs=1e-5)
+    assert objective(logits, DenseOffsets([level + 1 for level in right]), anchors, wanted).boxes.item() > 0.1
 
 
 def test_the_average_of_positives_is_state_and_rests_in_evaluation() -> None:
     images, objective, net = torch.zeros(1, 3, 64, 64), DetectionObjective(), tiny()
     raw, anchors = net(images), net.anchors(images)
     truth = [TrueBoxes(torch.tensor([[0.0, 0, 16, 16]]), torch.tensor([0]))]
-    objective(raw.logits, net.offsets(raw), anchors, truth)
+    wanted = assign(anchors, truth)
+    objective(raw.logits, net.offsets(raw), anchors, wanted)
     first = objective.average_positives.item()
-    assert first == len(assign(torch.cat(anchors), truth).image)
-    objective.eval()(raw.logits, net.offsets(raw), anchors, [TrueBoxes(torch.zeros(0, 4), torch.zeros(0).long())])
+    assert first == len(wanted.image) == sum(wanted.per_level)
+    nothing = assign(anchors, [TrueBoxes(torch.zeros(0, 4), torch.zeros(0).long())])
+    objective.eval()(raw.logits, net.offsets(raw), anchors, nothing)
     assert objective.state_dict()["average_positives"].item() == first
 
 
@@ -266,7 +269,8 @@ def taught(net: RetinaNet, objective: DetectionObjective, pictures: Pictures) ->
     for step in range(120):
         images, truth = pictures(8, step)
         raw = net(images)
-        loss = sum(objective(raw.logits, net.offsets(raw), net.anchors(images), truth))
+        anchors = net.anchors(images)
+        loss = sum(objective(raw.logits, net.offsets(raw), anchors, assign(anchors, truth)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

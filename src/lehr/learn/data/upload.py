@@ -9,11 +9,15 @@ import torch
 
 
 def uploaded(array: np.ndarray, place: torch.device | str) -> torch.Tensor:
-    """The array as a tensor on `place`. A GPU gets it from pinned memory, in the order of its work.
+    """The array as a tensor on `place`; as `sent`."""
+    return sent(torch.from_numpy(np.ascontiguousarray(array)), place)
+
+
+def sent(tensor: torch.Tensor, place: torch.device | str) -> torch.Tensor:
+    """A tensor of the processor's on `place`. A GPU gets it from pinned memory, in the order of its work.
 
     A copy from ordinary memory would first wait until the GPU has done all that it was given.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
     if torch.device(place).type != "cuda":
         return tensor
     with torch.cuda.device(place):  # memory is pinned by the current GPU, which each thread has of its own

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lehr.learn.data.upload import sent
 from lehr.learn.detection.boxes import decode, encode
 from lehr.learn.detection.matching import match
 from lehr.learn.detection.regressors import Offsets
@@ -41,7 +42,8 @@ class Assignment:
 
     `classes` is int64 [N, A]: a class, BACKGROUND or IGNORED. Of the positives: their image, their index among all
     anchors and their class, int64 [P] each, and their true box [P, 4]. An anchor whose box is drawn for several classes
-    is a positive of each: `further` holds those beside the one in `classes`, None where there are none.
+    is a positive of each: `further` holds those beside the one in `classes`, None where there are none. The positives
+    come level after level, `per_level` of each.
     """
 
     classes: Tensor
@@ -50,10 +52,45 @@ class Assignment:
     label: Tensor
     box: Tensor
     further: Further | None = None
+    per_level: tuple[int, ...] = ()
+
+    def on(self, place: torch.device | str) -> Assignment:
+        """The same on a device that learns from it; it was made on the processor, which no GPU waits for."""
+        return replace(
+            self,
+            classes=sent(self.classes, place),
+            image=sent(self.image, place),
+            anchor=sent(self.anchor, place),
+            label=sent(self.label, place),
+            box=sent(self.box, place),
+            further=Further(*(sent(part, place) for part in self.further)) if self.further else None,
+        )
 
 
-def assign(anchors_A4: Tensor, truth: Sequence[TrueBoxes]) -> Assignment:
-    """Match every image's boxes to the anchors (IoU 0.5 positive, below 0.4 background, the best anchor always)."""
+def assign(anchors: Sequence[Tensor], truth: Sequence[TrueBoxes]) -> Assignment:
+    """Match every image's boxes to the anchors (IoU 0.5 positive, below 0.4 background, the best anchor always).
+
+    Anchors [A, 4] of each level, on the device of the truth.
+    """
+    return _by_level(_assigned(torch.cat(list(anchors)), truth), [len(level) for level in anchors])
+
+
+def _by_level(found: Assignment, lengths: Sequence[int]) -> Assignment:
+    """With the positives of each level together."""
+    ends = torch.tensor(lengths, device=found.anchor.device).cumsum(0)
+    level_P = torch.bucketize(found.anchor, ends, right=True)
+    order_P = level_P.argsort(stable=True)
+    return replace(
+        found,
+        image=found.image[order_P],
+        anchor=found.anchor[order_P],
+        label=found.label[order_P],
+        box=found.box[order_P],
+        per_level=tuple(level_P.bincount(minlength=len(lengths)).tolist()),
+    )
+
+
+def _assigned(anchors_A4: Tensor, truth: Sequence[TrueBoxes]) -> Assignment:
     matched_NA = torch.stack([match(anchors_A4, image.boxes) for image in truth])
     image_P, anchor_P = (matched_NA >= 0).nonzero(as_tuple=True)
     drawn = _drawn(truth, matched_NA.device)
@@ -134,10 +171,9 @@ class DetectionObjective(nn.Module):
         self.register_buffer("average_positives", torch.zeros(()))
 
     def forward(
-        self, logits: Sequence[Tensor], offsets: Offsets, anchors: Sequence[Tensor], truth: Sequence[TrueBoxes]
+        self, logits: Sequence[Tensor], offsets: Offsets, anchors: Sequence[Tensor], wanted: Assignment
     ) -> DetectionLoss:
-        """Losses of a batch: logits per level [N, anchors, K], anchors per level [anchors, 4], truth per image."""
-        wanted = assign(torch.cat(list(anchors)), truth)
+        """Losses of a batch: logits per level [N, anchors, K], anchors per level [anchors, 4], and what is wanted."""
         num_positives = self._averaged(len(wanted.image))
         logits_NAK = torch.cat(list(logits), 1)
         if self.use_focal_loss:
@@ -147,7 +183,7 @@ class DetectionObjective(nn.Module):
         return DetectionLoss(of_classes, self._of_boxes(offsets, anchors, wanted, num_positives))
 
     def _averaged(self, num_positives: int) -> Tensor:
-        count = self.average_positives.new_tensor(max(1.0, num_positives))
+        count = self.average_positives.new_full((), max(1.0, num_positives))  # no copy, which a GPU would wait for
         if not self.use_focal_loss:
             return count
         if not self.training:
@@ -159,19 +195,18 @@ class DetectionObjective(nn.Module):
     def _of_boxes(
         self, offsets: Offsets, anchors: Sequence[Tensor], wanted: Assignment, num_positives: Tensor
     ) -> Tensor:
-        deltas_P4, order_P = _at_positives(offsets, [len(level) for level in anchors], wanted)
-        anchors_P4, boxes_P4 = torch.cat(list(anchors))[wanted.anchor[order_P]], wanted.box[order_P]
+        deltas_P4 = _at_positives(offsets, [len(level) for level in anchors], wanted)
+        anchors_P4 = torch.cat(list(anchors))[wanted.anchor]
         if self.use_giou:
-            return giou(decode(deltas_P4, anchors_P4), boxes_P4, num_positives=num_positives)
-        return smooth_l1(deltas_P4, encode(boxes_P4, anchors_P4), num_positives=num_positives)
+            return giou(decode(deltas_P4, anchors_P4), wanted.box, num_positives=num_positives)
+        return smooth_l1(deltas_P4, encode(wanted.box, anchors_P4), num_positives=num_positives)
 
 
-def _at_positives(offsets: Offsets, lengths: Sequence[int], wanted: Assignment) -> tuple[Tensor, Tensor]:
-    """Offsets [P, 4] at the positives, level after level, and which positive each row is."""
-    deltas, order, start = [], [], 0
-    for level, length in enumerate(lengths):
-        (here,) = ((wanted.anchor >= start) & (wanted.anchor < start + length)).nonzero(as_tuple=True)
+def _at_positives(offsets: Offsets, lengths: Sequence[int], wanted: Assignment) -> Tensor:
+    """Offsets [P, 4] at the positives, in their order."""
+    deltas, start, first = [], 0, 0
+    for level, (length, count) in enumerate(zip(lengths, wanted.per_level, strict=True)):
+        here = slice(first, first + count)
         deltas.append(offsets.at(level, wanted.image[here], wanted.anchor[here] - start, wanted.label[here]))
-        order.append(here)
-        start += length
-    return torch.cat(deltas), torch.cat(order)
+        start, first = start + length, first + count
+    return torch.cat(deltas)

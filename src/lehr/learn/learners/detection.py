@@ -22,7 +22,7 @@ from lehr.learn.data.normalise import normalised
 from lehr.learn.data.upload import uploaded
 from lehr.learn.detection.boxes import mirror
 from lehr.learn.detection.framing import batch_frame, framed_size
-from lehr.learn.detection.objective import DetectionObjective, TrueBoxes
+from lehr.learn.detection.objective import Assignment, DetectionObjective, TrueBoxes, assign
 from lehr.learn.detection.pictures import canvas, framed
 from lehr.learn.detection.postprocess import select
 from lehr.learn.detection.retinanet import RawDetections, RetinaNet
@@ -55,11 +55,13 @@ class DetectorTraining:
 
 
 class Batch(NamedTuple):
-    """Pictures in one canvas: float [B, 3, H, W] normalised, each one's height and width, each one's boxes."""
+    """Pictures in one canvas: float [B, 3, H, W] normalised, on the device; each one's height and width, and its boxes
+    on the processor; what the anchors are to say, on the device."""
 
     images: torch.Tensor
     sizes: list[tuple[int, int]]
     truth: list[TrueBoxes]
+    wanted: Assignment
 
 
 class TrainedDetector(nn.Module):
@@ -76,7 +78,7 @@ class TrainedDetector(nn.Module):
     def loss(self, raw: RawDetections, batch: Batch) -> torch.Tensor:
         """The loss of what the detector said of a batch: classes and boxes together, in float32."""
         offsets, anchors = self.detector.offsets(raw), self.detector.anchors(batch.images)
-        return sum(self.objective(raw.logits, offsets, anchors, batch.truth))
+        return sum(self.objective(raw.logits, offsets, anchors, batch.wanted))
 
 
 class DetectionLearner:
@@ -145,19 +147,22 @@ class DetectionLearner:
         size = self.recipe.preprocessing.image_size
         pictures = read_together(lambda row: framed(self.data.pack.pixels(row), size), self.data.rows_N[indices])
         seen = [picture[:, ::-1] if flip else picture for picture, flip in zip(pictures, is_mirrored_B, strict=True)]
-        pixels_BHW3 = uploaded(canvas(seen, self.frame), self.device.name)
+        together = canvas(seen, self.frame)
+        pixels_BHW3 = uploaded(together, self.device.name)
         sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
         truth = [
             self._truth(index, shape, bool(flip))
             for index, shape, flip in zip(indices, sizes, is_mirrored_B, strict=True)
         ]
-        return Batch(normalised(pixels_BHW3.permute(0, 3, 1, 2), self.recipe.preprocessing), sizes, truth)
+        anchors = self.net.detector.shape.anchors.levels(together.shape[1], together.shape[2])
+        wanted = assign(anchors, truth).on(self.device.name)
+        return Batch(normalised(pixels_BHW3.permute(0, 3, 1, 2), self.recipe.preprocessing), sizes, truth, wanted)
 
     def _truth(self, index: int, size: tuple[int, int], is_mirrored: bool) -> TrueBoxes:
         mine = self.data.boxes_N[index]
         boxes = torch.from_numpy(mine.pixels(*size))
         boxes = mirror(boxes, size[1]) if is_mirrored else boxes
-        return TrueBoxes(boxes.to(self.device.name), torch.from_numpy(mine.classes).to(self.device.name))
+        return TrueBoxes(boxes, torch.from_numpy(mine.classes))
 
     def _batches(self, indices: np.ndarray) -> Iterator[Batch]:
         for start in range(0, len(indices), _JUDGED_BATCH):
