@@ -196,7 +196,7 @@ def test_a_list_that_cannot_be_is_refused_with_its_limits(given: object) -> None
         ),
         (NetworkForm, {"num_epochs": 20, "step_epochs": 5}, "with step_epochs 5 the learning rate takes no drop"),
         (TransferForm, {"lrate_decay": 0.5}, "the learning rate takes no drop within num_epochs 20, so that"),
-        (Cifar10Form, {"lrate_decay": 0.5}, "the learning rate takes no drop within num_epochs 10, so that"),
+        (Cifar10Form, {"lrate_decay": 0.5}, "lrate_decay 0.5 has no effect: without init_epochs"),
         (Cifar10Form, {"step_epochs": 10}, "with step_epochs 10 the learning rate takes no drop"),
         (DetectorForm, {"init_epochs": 30}, "with init_epochs 30 the learning rate takes no drop"),
     ],

@@ -23,6 +23,7 @@ from lehr.learn.data.packs import Packs
 from lehr.learn.device import choose_device
 from lehr.learn.free_memory import free_bytes, left_in_container
 from lehr.learn.items import Box, Item
+from lehr.learn.learners.pixels import PixelLearner
 from lehr.learn.loop import _result, train
 from lehr.learn.memory_limit import available_bytes, check_memory, need_of
 from lehr.learn.recipe import Learner, Recipe
@@ -139,6 +140,40 @@ def test_where_looking_itself_takes_too_much_it_is_a_sentence_and_never_an_error
     room = 1
     with pytest.raises(TrainingStopped, match=r"Two items at a time take more memory than there is \(3.0 GiB"):
         check_memory(recipe, learner, data, lambda device: 3 * 2**30)
+
+
+def test_where_two_items_are_too_many_recomputing_is_tried_first(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small_trainings.recipe_of(data, "Clarifai_InceptionV2", image_size=32, batch_size=4)
+    learner = _result(recipe.begin(recipe, data, False))
+    loss = PixelLearner.loss
+
+    def short(self, drawn):
+        if not self.net.base.checkpoint_segments:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return loss(self, drawn)
+
+    monkeypatch.setattr(PixelLearner, "loss", short)
+    assert "gradient_checkpointing is on" in check_memory(recipe, learner, data).notices[0]
+
+
+def test_a_base_whose_features_were_just_computed_learns_from_the_first_step_on(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computing features leaves it in evaluation mode, in which it would keep all that it was told to recompute."""
+    fresh = build_data(data.order, data.items[:12], packs=Packs(tmp_path))
+    params = {"image_size": 32, "batch_size": 4, "num_epochs": 1, "base_gradient_multiplier": 1.0}
+    recipe = small_trainings.recipe_of(fresh, "Clarifai_InceptionTransferEmbedNorm", **params)
+    modes: list[bool] = []
+    loss = PixelLearner.loss
+
+    def watched(self, drawn):
+        modes.append(self.net.base.training)
+        return loss(self, drawn)
+
+    monkeypatch.setattr(PixelLearner, "loss", watched)
+    list(train(recipe, fresh))
+    assert len(modes) >= 4
+    assert all(modes)
 
 
 def test_pictures_that_stand_and_lie_in_one_batch_take_a_canvas_for_both(packs_folder: Path) -> None:

@@ -57,7 +57,8 @@ class Finding:
 
     kind: str
     """"unreadable", "no_positives", "few_positives", "imbalance", "background", "without_concept", "near_duplicates",
-    "unseen", "no_held_out"; of boxes: "bad_boxes", "no_boxes", "tiny_boxes"."""
+    "unseen", "no_held_out", "small_pictures", "copies_on_both_sides", "videos_on_both_sides"; of boxes: "bad_boxes",
+    "no_boxes", "tiny_boxes"."""
     text: str
     """The sentence for the person."""
     concepts: tuple[str, ...] = ()

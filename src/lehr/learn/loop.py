@@ -66,8 +66,9 @@ def _steps(recipe: Recipe, data: Data, learner: Learner, run: _Run, drawn: Itera
             size = batches[number]
             lr = _lr(recipe, run, size, len(batches))
             set_lr(run.optimiser, lr)
-            if not learner.net.training:  # else it walks through a thousand modules for nothing
+            if not run.is_learning:  # else it walks through a thousand modules for nothing
                 learner.net.train()
+                run.is_learning = True
             batch = next(drawn)
             torch.manual_seed(_seed_of_step(recipe.seed, run.step))
             loss = learner.loss(batch)
@@ -136,6 +137,8 @@ class _Run:
     """Complete epochs, reported ones included."""
     step_in_epoch: int = 0
     items_in_epoch: int = 0
+    is_learning: bool = False
+    """All of the network is in training mode: parts of it were not when it began, nor are they after an evaluation."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry per epoch: what `EpochEnded` said."""
 
@@ -185,6 +188,7 @@ class _Run:
 def _epoch_ended(recipe: Recipe, data: Data, learner: Learner, run: _Run, began: float, num_steps: int) -> EpochEnded:
     train_loss = float(run.loss_sum) / run.items_in_epoch
     _check_finite(train_loss, recipe, run)
+    run.is_learning = False
     metrics = learner.judge() if recipe.is_tested(run.epoch + 1) and data.num_held_out else None
     lr = recipe.descent.lrate * recipe.schedule(run.epoch)
     run.history.append({"epoch": run.epoch + 1, "train_loss": train_loss, "lr": lr, **(metrics or {})})

@@ -43,7 +43,13 @@ def check_memory(recipe: Recipe, learner: Learner, data: Data, available: Callab
     device, batch_size = recipe.problem.device, min(recipe.batch_size, recipe.items_per_epoch)
     notices: tuple[str, ...] = ()
     try:
-        need = need_of(learner, data)
+        try:
+            need = need_of(learner, data)
+        except torch.OutOfMemoryError:
+            if not _may_recompute(recipe, learner):
+                raise
+            checkpoint_gradients(learner.net)
+            need, notices = need_of(learner, data), (_RECOMPUTING,)
         free = available(device)
         images = getattr(learner, "images", None)
         if need.of_batch(batch_size) > USABLE_SHARE * free and images is not None and images.leave():
@@ -128,8 +134,13 @@ def _cuda_of(net: nn.Module) -> list[torch.device]:
 def _refusal_of_two(recipe: Recipe, free: int) -> str:
     return (
         f"Two items at a time take more memory than there is ({in_words(free)} are free {_place(recipe)}): choose a "
-        "smaller image_size, or see what else holds memory there."
+        f"smaller image_size{_saving(recipe)}, or see what else holds memory there."
     )
+
+
+def _saving(recipe: Recipe) -> str:
+    """Where it is "auto" that was done already."""
+    return " or set gradient_checkpointing to on" if recipe.form.get("gradient_checkpointing") == "off" else ""
 
 
 def _place(recipe: Recipe) -> str:
@@ -143,9 +154,8 @@ def _refusal(recipe: Recipe, batch_size: int, need: Need, free: int) -> str:
         f"A training step with {batch_size} items takes at least {in_words(need.of_batch(batch_size))} of memory, but "
         f"{in_words(free)} are free {_place(recipe)}"
     )
-    saving = (
-        " or set gradient_checkpointing to on" if recipe.form.get("gradient_checkpointing") in ("off", "auto") else ""
-    )
     if largest < 1:
-        return f"{found}, too little for even one item: choose a smaller image_size or another template{saving}."
-    return f"{found}: set batch_size to {largest} or less, choose a smaller image_size{saving}."
+        return (
+            f"{found}, too little for even one item: choose a smaller image_size or another template{_saving(recipe)}."
+        )
+    return f"{found}: set batch_size to {largest} or less, choose a smaller image_size{_saving(recipe)}."

@@ -81,9 +81,8 @@ class _Preparation:
     feature_seconds: float
     """Per picture; 0 where no features are computed."""
     need: Need
-    learner: Learner
-    is_solved: bool
-    """The head is solved, not trained in steps."""
+    solved: Learner | None
+    """Where the head is solved, not trained in steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ def measure(bench: Bench) -> Pace:
         if larger:
             last = _stepped(recipe, data, larger)
         step_bytes = _peak_bytes(device) - idle_bytes + (batch_size - last.size) * prepared.need.per_item
-        solved = _solve_seconds(prepared.learner) if prepared.is_solved else 0.0
+        solved = _solve_seconds(prepared.solved) if prepared.solved else 0.0
         evaluated, written = _finished(recipe, data, last, Path(folder)) if seconds_left() > 0 else (0.0, 0.0)
     item_seconds, step_seconds = _line(first, last)
     return Pace(
@@ -194,8 +193,7 @@ def _prepared(recipe: Recipe, data: Data, num_items: int) -> _Preparation:
         seconds=max(0.0, seconds - feature_seconds * len(data.items)),
         feature_seconds=feature_seconds,
         need=need,
-        learner=learner,
-        is_solved=SOLVING in stages,
+        solved=learner if SOLVING in stages else None,
     )
 
 

@@ -70,10 +70,12 @@ def load_on_gpu(bundle: Bundle, threads: int | None = None) -> AnyPredictor | No
 def as_evaluated(bundle: Bundle, device: Device) -> Device:
     """The device in the precision that the model's figures hold for: bfloat16 only where its training computed so.
 
-    On the processor, and for models that were not trained here, it is what was compared with float32 and accepted.
+    On the processor, and for models that were not trained here or do not say, it is what was compared with float32 and
+    accepted.
     """
-    source = bundle.details.get("device", bundle.serving) if device.is_cuda else bundle.serving
-    return replace(device, is_bf16=device.is_bf16 and source["precision"] == "bf16")
+    accepted = bundle.serving["precision"]
+    trained = bundle.details.get("device", {}).get("precision", accepted)
+    return replace(device, is_bf16=device.is_bf16 and (trained if device.is_cuda else accepted) == "bf16")
 
 
 def crops_at_once(memory_bytes: int) -> int:

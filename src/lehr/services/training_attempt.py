@@ -245,7 +245,8 @@ class Attempt:
                 continue
             if state.facts["data"] != data.fingerprint:
                 self.say(
-                    "Inputs or labels have changed since the last checkpoint: the training starts afresh with them."
+                    "Inputs, labels or how they are divided have changed since the last checkpoint: the training "
+                    "starts afresh with them."
                 )
                 return None
             self.say(f"Going on from the checkpoint at step {checkpoint.step:,}.")

@@ -55,6 +55,17 @@ class Cifar10Form(ClassifierForm):
     width_multiplier: float = knob(1.0, minimum=0.125, maximum=2.0, step=0.125)
     """Width of the network: 0.25 is about ten times faster and enough for simple pictures."""
 
+    def notices(self) -> tuple[str, ...]:
+        """About a decay of drops that there are none of."""
+        if self.init_epochs or self.step_epochs:
+            return super().notices()
+        if self.lrate_decay is None:
+            return ()
+        return (
+            f"lrate_decay {self.lrate_decay:g} has no effect: without init_epochs or step_epochs the learning rate "
+            "falls in a straight line",
+        )
+
 
 def recipe(form: Cifar10Form, problem: Problem) -> Recipe:
     """The airbench recipe; the step schedule of init_epochs and step_epochs where either is set."""

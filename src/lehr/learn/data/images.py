@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from lehr.learn.advance import made_together
 from lehr.learn.data.crops import Crops, coordinates, sizes
 from lehr.learn.data.packs import Pack
 from lehr.learn.data.upload import uploaded
@@ -64,16 +62,6 @@ class Images:
 
     def _decoded(self, rows_B: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """The pictures of one batch end to end, and where each begins (in pixels)."""
-        pictures = read_together(lambda row: self.pack.pixels(row).reshape(-1, 3), rows_B)
+        pictures = made_together(lambda row: self.pack.pixels(row).reshape(-1, 3), rows_B)
         starts_B = np.cumsum([0] + [len(picture) for picture in pictures[:-1]])
         return torch.from_numpy(np.concatenate(pictures)), starts_B
-
-
-def read_together(read: Callable[[int], np.ndarray], rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-    """`read(row)` of each row, in their order, in several threads: decoding and resizing leave Python free."""
-    return list(_readers().map(read, rows))
-
-
-@lru_cache(maxsize=1)
-def _readers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="lehr-read")

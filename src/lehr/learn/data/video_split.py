@@ -29,7 +29,10 @@ def held_out_videos(items: Sequence[Item], copies_N: np.ndarray, concepts: Seque
     num_frames = Counter(item.of_video.sha256 for item in items if item.of_video)
     if not num_frames or any(item.split == "test" for item in items):
         return by_frame_N
-    carried_KN = np.array([[concept in item.positives for item in items] for concept in concepts])
+    numbers = {concept: number for number, concept in enumerate(concepts)}
+    carried_KN = np.zeros((len(concepts), len(items)), dtype=bool)
+    for index, item in enumerate(items):
+        carried_KN[[numbers[concept] for concept in item.positives & numbers.keys()], index] = True
     videos_N = np.array([item.of_video.sha256 if item.of_video else "" for item in items])
     pieces = dict.fromkeys(num_frames, 1)
     while True:

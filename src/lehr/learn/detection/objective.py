@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lehr.learn.advance import made_together
 from lehr.learn.data.upload import sent
 from lehr.learn.detection.boxes import decode, encode
 from lehr.learn.detection.matching import match
@@ -91,7 +92,7 @@ def _by_level(found: Assignment, lengths: Sequence[int]) -> Assignment:
 
 
 def _assigned(anchors_A4: Tensor, truth: Sequence[TrueBoxes]) -> Assignment:
-    matched_NA = torch.stack([match(anchors_A4, image.boxes) for image in truth])
+    matched_NA = torch.stack(made_together(lambda image: match(anchors_A4, image.boxes), truth))
     image_P, anchor_P = (matched_NA >= 0).nonzero(as_tuple=True)
     drawn = _drawn(truth, matched_NA.device)
     box_P = matched_NA[image_P, anchor_P] + drawn.first_N[image_P]
@@ -102,8 +103,8 @@ def _assigned(anchors_A4: Tensor, truth: Sequence[TrueBoxes]) -> Assignment:
         label=drawn.classes_G[box_P],
         box=drawn.boxes_G4[box_P],
     )
-    beside_GG = drawn.beside()
-    return found if beside_GG is None else _with_further(found, beside_GG[box_P], drawn)
+    beside = drawn.beside()
+    return found if beside is None else _with_further(found, box_P, beside, drawn)
 
 
 class _Drawn(NamedTuple):
@@ -114,21 +115,21 @@ class _Drawn(NamedTuple):
     image_G: Tensor
     first_N: Tensor
 
-    def beside(self) -> Tensor | None:
-        """bool [G, G]: which boxes are the very same as one, but of another class; of equal ones the first alone.
+    def beside(self) -> tuple[Tensor, Tensor] | None:
+        """Pairs of boxes that are the very same but for their class, of equal ones the first alone: int64 [M] each.
 
-        None, which takes no more than sorting them, where all boxes differ.
+        Sorted by the first of a pair. None, which takes no more than sorting them, where all boxes differ.
         """
         if len(self.boxes_G4) == 0:
             return None
         places_G5 = torch.cat([self.image_G[:, None].to(self.boxes_G4), self.boxes_G4], 1)
-        places, which_G = places_G5.unique(dim=0, return_inverse=True)
-        if len(places) == len(which_G):
-            return None
-        is_same_GG = which_G[:, None] == which_G
-        is_of_class_GG = self.classes_G[:, None] == self.classes_G
-        is_repeated_G = (is_same_GG & is_of_class_GG).tril(-1).any(1)
-        return is_same_GG & ~is_of_class_GG & ~is_repeated_G
+        _, which_G, counts = places_G5.unique(dim=0, return_inverse=True, return_counts=True)
+        (shared_S,) = (counts[which_G] > 1).nonzero(as_tuple=True)
+        which_S, classes_S = which_G[shared_S], self.classes_G[shared_S]
+        is_same_SS, is_of_class_SS = which_S[:, None] == which_S, classes_S[:, None] == classes_S
+        is_repeated_S = (is_same_SS & is_of_class_SS).tril(-1).any(1)
+        one_M, other_M = (is_same_SS & ~is_of_class_SS & ~is_repeated_S).nonzero(as_tuple=True)
+        return (shared_S[one_M], shared_S[other_M]) if len(one_M) else None
 
 
 def _drawn(truth: Sequence[TrueBoxes], device: torch.device) -> _Drawn:
@@ -141,9 +142,14 @@ def _drawn(truth: Sequence[TrueBoxes], device: torch.device) -> _Drawn:
     )
 
 
-def _with_further(found: Assignment, beside_PG: Tensor, drawn: _Drawn) -> Assignment:
-    """With every positive once more for each box that is beside its own, bool [P, G]."""
-    positive_E, box_E = beside_PG.nonzero(as_tuple=True)
+def _with_further(found: Assignment, box_P: Tensor, beside: tuple[Tensor, Tensor], drawn: _Drawn) -> Assignment:
+    """With every positive, whose box is `box`, once more for each box that is beside that."""
+    one_M, other_M = beside
+    count_G = one_M.bincount(minlength=len(drawn.boxes_G4))
+    count_P = count_G[box_P]
+    positive_E = torch.arange(len(box_P), device=box_P.device).repeat_interleave(count_P)
+    number_E = torch.arange(len(positive_E), device=box_P.device) - (count_P.cumsum(0) - count_P)[positive_E]
+    box_E = other_M[(count_G.cumsum(0) - count_G)[box_P[positive_E]] + number_E]
     image_E, anchor_E, label_E = found.image[positive_E], found.anchor[positive_E], drawn.classes_G[box_E]
     return replace(
         found,

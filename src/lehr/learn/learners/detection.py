@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lehr.errors import InvalidParams
+from lehr.learn.advance import made_together
 from lehr.learn.base_weights import BaseWeights
 from lehr.learn.data.dataset import Data
-from lehr.learn.data.images import read_together
 from lehr.learn.data.normalise import normalised
 from lehr.learn.data.upload import uploaded
 from lehr.learn.detection.boxes import mirror
@@ -145,7 +145,7 @@ class DetectionLearner:
     def batch(self, indices: np.ndarray, is_mirrored_B: Sequence[bool] | np.ndarray) -> Batch:
         """The given items (of all items, not only the training ones) as the network takes them."""
         size = self.recipe.preprocessing.image_size
-        pictures = read_together(lambda row: framed(self.data.pack.pixels(row), size), self.data.rows_N[indices])
+        pictures = made_together(lambda row: framed(self.data.pack.pixels(row), size), self.data.rows_N[indices])
         seen = [picture[:, ::-1] if flip else picture for picture, flip in zip(pictures, is_mirrored_B, strict=True)]
         together = canvas(seen, self.frame)
         pixels_BHW3 = uploaded(together, self.device.name)
