@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,22 @@ def _gpus(_: Settings) -> Iterator[Finding]:
     except subprocess.TimeoutExpired as late:
         told = late.stdout.decode() if isinstance(late.stdout, bytes) else ""
         ending = f"not within {TRIAL_SECONDS:.0f} s"
-    gpus = [json.loads(line) for line in told.splitlines()]
+    gpus = list(_told(told.splitlines()))
     yield from map(_of_gpu, gpus)
     for number in range(len(gpus), torch.cuda.device_count()):
         mend = "look at it with nvidia-smi, or hide it from Lehr with CUDA_VISIBLE_DEVICES"
         yield Finding(what="gpu", is_good=False, sentence=f"cuda:{number}: trying it out ended {ending}: {mend}")
+
+
+def _told(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What was told of each GPU, up to a line that a process tore when it ended, or that a driver wrote."""
+    for line in lines:
+        try:
+            trial = json.loads(line)
+        except ValueError:
+            return
+        if isinstance(trial, dict):
+            yield trial
 
 
 def _of_gpu(trial: dict[str, Any]) -> Finding:

@@ -144,6 +144,38 @@ def test_what_is_a_strangers_is_answered_as_what_is_not_there(orders, publish, r
     assert "there is no model 'lite' in app eve/shop" in told(asking({"template": "Lehr_Lite"}, earlier), "pets")
 
 
+def test_who_reaches_one_app_plants_no_base_of_another_for_others_to_train(db, queue, orders, publish, ref, other_ref):
+    publish(other_ref, "near", EMBEDDER)
+    models = Models(db=db, queue=queue)
+    planted = r.Model(id="planted", model_type_id="embedding-classifier")
+    planted.train_info.params.CopyFrom(to_struct({"base_embed_model": "ana/cars/near"}))
+    with pytest.raises(InvalidModel, match="'ana/cars/near' is in another app"):
+        models.create(ref, [planted], confined=True)
+    for model_id, field, named in (
+        ("kinds", "input_info", "base_embed_model"),
+        ("pets", "train_info", "resume_from_model"),
+    ):
+        change = r.Model(id=model_id)
+        getattr(getattr(change, field), named).CopyFrom(r.Model(id="near", user_id="ana", app_id="cars"))
+        with pytest.raises(InvalidModel, match="'ana/cars/near' is in another app"):
+            models.patch(ref, [change], "merge", confined=True)
+    weights = r.Model(id="pets", train_info=r.TrainInfo(params=to_struct({"pretrained_weights": "ana/cars/near"})))
+    with pytest.raises(InvalidModel, match="is in another app"):
+        models.patch(ref, [weights], "merge", confined=True)
+    assert models.create(ref, [planted]), "its owner may"
+    own = r.Model(id="own", model_type_id="embedding-classifier")
+    own.train_info.params.CopyFrom(to_struct({"base_embed_model": f"{ref.user_id}/{ref.app_id}/near"}))
+    assert models.create(ref, [own], confined=True)
+
+
+def test_what_is_not_a_strangers_is_not_answered_by_what_is_built_in(db, queue, orders, publish, ref):
+    BuiltIn(db=db, queue=queue).ensure()
+    publish(EVES, "general-image-embedding", EMBEDDER)
+    for user_id in ("eve", "nobody"):
+        with pytest.raises(InvalidModel, match=f"no model 'general-image-embedding' in app {user_id}/shop"):
+            orders.request(ref, "kinds", asking({"base_embed_model": f"{user_id}/shop/general-image-embedding"}))
+
+
 def test_a_network_that_does_not_fit_is_refused_before_anything_is_queued(db, queue, orders, publish, ref):
     publish(ref, "next", RESNEXT, "visual-classifier")
     publish(ref, "small", SMALL, "visual-classifier")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lehr.errors import TrainingStopped
 from lehr.jobs.runs import perform
+from lehr.learn.items import Finding
 from lehr.learn.precision import Precision
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import service_pb2, status_code_pb2
@@ -16,6 +17,7 @@ from lehr.protocol.structs import from_struct, to_struct
 from lehr.services import training
 from lehr.services.bundles import Bundles
 from lehr.services.models import Models
+from lehr.services.trained import note
 from lehr.services.training import Orders, Training
 from lehr.serving.decoders import DecoderPool
 from lehr.store import annotations, inputs, logs, versions
@@ -43,7 +45,7 @@ def vref(db, queue, blobs, ref, bases) -> ModelVersionRef:
             note.status.code = status_code_pb2.ANNOTATION_SUCCESS
             annotations.insert(tx, ref, [note])
     version = r.ModelVersion(id="v", train_info=r.TrainInfo(params=to_struct({**PARAMS, "image_size": 35})))
-    version.metadata.CopyFrom(to_struct({"mine": 1}))
+    version.metadata.CopyFrom(to_struct({"mine": 1, "lehr": {"findings": ["of", {"another": "version"}]}}))
     version.output_info.data.concepts.extend([r.Concept(id="a"), r.Concept(id="b")])
     Orders(db=db, queue=queue, bases=bases).request(
         ref, "m", service_pb2.PostModelVersionsRequest(model_versions=[version])
@@ -105,3 +107,11 @@ def test_early_warnings_outlive_a_failure_and_are_logged_once(db, queue, vref, a
     assert version.status.details == "It cannot go on."
     texts = [each["text"] for each in facts["findings"]]
     assert [lines.count(text) for text in [*texts, *facts["warnings"]]] == [1] * (len(texts) + 1)
+
+
+def test_what_users_write_where_findings_are_kept_ends_no_training():
+    for theirs in ("words", ["words", 1, {"no": "text"}], {"text": "few"}, None):
+        version = r.ModelVersion()
+        version.metadata.CopyFrom(to_struct({"lehr": {"findings": theirs}}))
+        assert note(version, [Finding(kind="few_positives", text="Few.")], []) == ["Few."]
+        assert note(version, [Finding(kind="few_positives", text="Few.")], []) == []

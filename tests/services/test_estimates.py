@@ -122,9 +122,16 @@ def test_a_known_pace_holds_only_while_there_is_memory_for_its_steps(tmp_path):
     refused = {"refused": {"code": 21106, "http_status": 500, "details": "set batch_size to 15 or less."}}
     with pytest.raises(LehrError, match="batch_size to 15"):
         replace(probes, command=answering(tmp_path, refused).command).pace(order)
+    busy = {"refused": {"code": Busy.code, "http_status": 503, "details": "a training computes on this GPU."}}
+    while_training = replace(probes, command=answering(tmp_path, busy).command)
+    assert while_training.pace(order).item_bytes == 100, (
+        "its memory will be free again: better than no answer for hours"
+    )
+    with pytest.raises(LehrError, match="a training computes"):
+        while_training.pace(replace(order, batch_size=8, params={"batch_size": 8}))
     free["bytes"] = 2000
     assert probes.pace(order) == Pace.from_json(json.loads(next(probes.folder.glob("*.json")).read_text()))
-    assert len(asked(tmp_path)) == 2
+    assert len(asked(tmp_path)) == 4
 
 
 def test_a_pace_of_few_items_says_nothing_of_the_full_batch(estimates, ref, tmp_path):

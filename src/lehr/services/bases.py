@@ -135,6 +135,8 @@ class _Asker:
 
     def _found(self, tx: Connection, named: resources_pb2.Model) -> ModelVersionRef | None:
         """The model, as other calls find it; None where there is none such within reach."""
+        if named.user_id not in ("", self.ref.user_id, PUBLIC_APP.user_id):
+            return None  # before it is looked for, for what is not there may be answered by what is built in
         vref = version_of(tx, self.ref, named)
         is_ours = vref.app == self.ref or (vref.app.user_id == self.ref.user_id and not self.is_confined)
         if not is_ours and vref.app != PUBLIC_APP:

@@ -64,10 +64,11 @@ class Bundles:
 
     def sheet_of(self, vref: ModelVersionRef) -> dict[str, Any]:
         """What the bundle's model.json says, without fetching the rest. Raises as `folder_of` does."""
-        with self.blobs.open(self._sha_of(vref)) as file, zipfile.ZipFile(file) as archive:
+        with self.blobs.open(self._sha_of(vref)) as file:
             try:
-                return dict(json.loads(archive.read("model.json")))
-            except (KeyError, ValueError) as error:
+                with zipfile.ZipFile(file) as archive:
+                    return dict(json.loads(archive.read("model.json")))
+            except (KeyError, ValueError, zipfile.BadZipFile) as error:
                 raise LehrError(f"the bundle of {vref} has no readable model.json: it is damaged") from error
 
     def _sha_of(self, vref: ModelVersionRef) -> str:

@@ -13,7 +13,7 @@ from lehr.protocol import resources_pb2, status_code_pb2
 from lehr.protocol.ids import PUBLIC_APP, AppRef, checked_id, new_id
 from lehr.protocol.patch import patched
 from lehr.protocol.statuses import status
-from lehr.services import model_types
+from lehr.services import model_types, named_models
 from lehr.services.base_dependents import refuse_if_in_use
 from lehr.services.built_in_catalogue import LEGACY_IDS
 from lehr.services.concepts import ensure_concepts
@@ -35,9 +35,12 @@ class Models:
     db: Database
     queue: Queue
 
-    def create(self, ref: AppRef, wanted: Sequence[resources_pb2.Model]) -> list[resources_pb2.Model]:
+    def create(
+        self, ref: AppRef, wanted: Sequence[resources_pb2.Model], *, confined: bool = False
+    ) -> list[resources_pb2.Model]:
         """Makes models with one untrained version each, all or none; unknown concepts are made too.
 
+        `confined`: who asks may name no model of another app to build on, which others could train later.
         Raises InvalidModel, InvalidParams (all problems at once) or Duplicate.
         """
         if not wanted:
@@ -46,7 +49,7 @@ class Models:
         with self.db.write() as tx:
             for order in wanted:
                 model = _new_model(ref, order)
-                version = _first_version(ref, model, order)
+                version = _first_version(ref, model, order, confined=confined)
                 if model_rows.get(tx, ref, model.id) is not None:
                     raise Duplicate(f"Model {model.id!r} already exists.")
                 ensure_concepts(tx, ref, version.output_info.data.concepts)
@@ -73,8 +76,13 @@ class Models:
             newest = version_rows.latest(tx, ref, [model.id for model in models])
         return [with_version(model, newest.get(model.id)) for model in models]
 
-    def patch(self, ref: AppRef, changes: Sequence[resources_pb2.Model], action: str) -> list[resources_pb2.Model]:
-        """Changes models. What concerns training (concepts, configuration) makes a new untrained version."""
+    def patch(
+        self, ref: AppRef, changes: Sequence[resources_pb2.Model], action: str, *, confined: bool = False
+    ) -> list[resources_pb2.Model]:
+        """Changes models. What concerns training (concepts, configuration) makes a new untrained version.
+
+        `confined`: as in `create`.
+        """
         done = []
         with self.db.write() as tx:
             for change in changes:
@@ -82,16 +90,18 @@ class Models:
                 model = patched(stored, change, action or "merge")
                 _keep_identity(model, stored)
                 model_rows.update(tx, ref, model)
-                done.append(with_version(model, self._version_after(tx, ref, stored, model)))
+                done.append(with_version(model, self._version_after(tx, ref, stored, model, confined=confined)))
         return done
 
     def _version_after(
-        self, tx: Connection, ref: AppRef, old: resources_pb2.Model, new: resources_pb2.Model
+        self, tx: Connection, ref: AppRef, old: resources_pb2.Model, new: resources_pb2.Model, *, confined: bool
     ) -> resources_pb2.ModelVersion | None:
         newest = version_rows.latest(tx, ref, [new.id]).get(new.id)
+        if confined and old.input_info != new.input_info:
+            _refuse_other_apps(ref, inherited(new, None))
         if old.output_info == new.output_info and old.train_info == new.train_info:
             return newest
-        version = _first_version(ref, new, new)
+        version = _first_version(ref, new, new, confined=confined)
         version.id = new_id()
         ensure_concepts(tx, ref, version.output_info.data.concepts)
         version_rows.insert(tx, ref, new.id, version)
@@ -198,9 +208,13 @@ def _new_model(ref: AppRef, order: resources_pb2.Model) -> resources_pb2.Model:
     return model
 
 
-def _first_version(ref: AppRef, model: resources_pb2.Model, order: resources_pb2.Model) -> resources_pb2.ModelVersion:
+def _first_version(
+    ref: AppRef, model: resources_pb2.Model, order: resources_pb2.Model, *, confined: bool
+) -> resources_pb2.ModelVersion:
     """The untrained version that comes with a model. A template that is named must be good at once."""
     version = inherited(model, order.model_version if order.HasField("model_version") else None)
+    if confined:
+        _refuse_other_apps(ref, version)
     version.id = checked_id(version.id, "Model version", refuse=InvalidModel) if version.id else new_id()
     version.app_id, version.user_id = ref.app_id, ref.user_id
     version.status.CopyFrom(status(status_code_pb2.MODEL_UNTRAINED))
@@ -209,6 +223,16 @@ def _first_version(ref: AppRef, model: resources_pb2.Model, order: resources_pb2
     elif "template" in version.train_info.params.fields:
         plan_of(ref, model.model_type_id, version, is_complete=False)
     return version
+
+
+def _refuse_other_apps(ref: AppRef, version: resources_pb2.ModelVersion) -> None:
+    """Raises InvalidModel where a version is to build on what only others than the asker can reach."""
+    outside = named_models.of_other_apps(ref, version)
+    if outside:
+        raise InvalidModel(
+            f"{outside[0]!r} is in another app, which this key or collaborator does not reach: name a model of app "
+            f"{ref.app_id!r} to build on."
+        )
 
 
 def _keep_identity(model: resources_pb2.Model, stored: resources_pb2.Model) -> None:

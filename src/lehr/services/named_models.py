@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lehr.protocol import resources_pb2
-from lehr.protocol.ids import AppRef
+from lehr.protocol.ids import PUBLIC_APP, AppRef
 from lehr.protocol.structs import from_struct
 
 FORMS = '"model_id", "model_id/version_id", "user_id/app_id/model_id" or "user_id/app_id/model_id/version_id"'
@@ -62,6 +62,18 @@ def read(text: str) -> resources_pb2.Model | None:
     model.id = parts[0]
     model.model_version.id = parts[1] if len(parts) > 1 else ""
     return model
+
+
+def of_other_apps(ref: AppRef, version: resources_pb2.ModelVersion) -> list[str]:
+    """What a version names to build on that lies in another app than `ref`, built-in models aside; in written form."""
+    weights = from_struct(version.train_info.params).get("pretrained_weights")
+    if isinstance(weights, Mapping):
+        weights = written_object(ref, weights)
+    texts = [embed_model(ref, version), weights, written(ref, version.train_info.resume_from_model)]
+    found = [(text, read(text)) for text in texts if isinstance(text, str) and text]
+    homes = {text: (model.user_id, model.app_id) for text, model in found if model is not None and model.app_id}
+    own = ((ref.user_id, ref.app_id), (PUBLIC_APP.user_id, PUBLIC_APP.app_id))
+    return [text for text, home in homes.items() if home not in own]
 
 
 def _text(value: object) -> str:

@@ -19,6 +19,8 @@ from lehr.store.items import Source
 from lehr.templates import Template, is_by_angles
 
 _OF_THE_DATA = ("dataset_id", "dataset_version_id")
+_SOLVED = "embedding-classifier"
+"""The model type that is solved anew each time, so that there is nothing to go on from."""
 BESIDE_THE_FORM = ("template", *_OF_THE_DATA)
 
 
@@ -186,7 +188,7 @@ def _inherit_train_info(model_type_id: str, old: resources_pb2.TrainInfo, new: r
         _inherit(old, new, "dataset")
     if _is_same_template(model_type_id, old, new):
         left_out -= _displaced(model_type_id, old, new)
-        if not from_struct(new.params).get("pretrained_weights"):
+        if not from_struct(new.params).get("pretrained_weights") and model_type_id != _SOLVED:
             _inherit(old, new, "resume_from_model")
     else:
         left_out &= set(_OF_THE_DATA)

@@ -88,19 +88,31 @@ class Probes:
     """`free_bytes(is_on_gpu=True)`: what there is for a training now."""
 
     def pace(self, order: ProbeOrder) -> Pace:
-        """Known or measured; what is known holds as long as there is memory for such a step.
+        """Known or measured; what is known holds as long as there is memory for such a step, or while none can be
+        measured beside a training.
 
         Raises Busy when it takes too long, TrainingStopped when the training would not fit into the memory, and what
         the recipe refuses.
         """
         known = self._known(order)
-        if known:
+        if known and self._fits(known, order.batch_size):
             return known
+        try:
+            return self._anew(order)
+        except LehrError as error:  # the child's, too, which is Busy beside a training
+            if known and error.code == Busy.code:
+                return known
+            raise
+
+    def _anew(self, order: ProbeOrder) -> Pace:
         deadline = time.monotonic() + self.seconds
         if not self.turn.acquire(timeout=self.seconds):
             raise Busy("Other training time estimates are being measured on this machine. Try again in a minute.")
         try:
-            return self._known(order) or self._measured(order, deadline - time.monotonic())
+            known = self._known(order)  # by the probe that was waited for
+            if known and self._fits(known, order.batch_size):
+                return known
+            return self._measured(order, deadline - time.monotonic())
         finally:
             self.turn.release()
 
@@ -109,10 +121,9 @@ class Probes:
         try:
             if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
                 return None
-            pace = Pace.from_json(json.loads(path.read_text()))
+            return Pace.from_json(json.loads(path.read_text()))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return pace if self._fits(pace, order.batch_size) else None
 
     def _fits(self, pace: Pace, batch_size: int) -> bool:
         """Where it does not, it is measured anew: the recipe may save memory where there is less, or be refused."""

@@ -34,7 +34,8 @@ def note(version: resources_pb2.ModelVersion, findings: Sequence[Finding], warni
     It stays whatever becomes of the training: `describe_trained` writes it once more, beside the rest.
     """
     before = from_struct(version.metadata).get("lehr")
-    known = {each["text"] for each in before.get("findings") or ()} if isinstance(before, dict) else set()
+    told = before.get("findings") if isinstance(before, dict) else None  # users write metadata, too
+    known = {each.get("text") for each in told if isinstance(each, dict)} if isinstance(told, list) else set()
     _write(version, {"findings": _told(findings), "warnings": list(warnings)})
     return [each.text for each in findings if each.text not in known]
 

@@ -74,6 +74,7 @@ class Orders:
             check_source(tx, plan.source)
             ensure_concepts(tx, ref, version.output_info.data.concepts)
             version.status.CopyFrom(status(status_code_pb2.MODEL_QUEUED_FOR_TRAINING, "; ".join(plan.notices)))
+            version.metadata.fields.pop("lehr", None)  # copied from a version that was trained, say
             if plan.notices:
                 note(version, (), plan.notices)
             version_rows.insert(tx, ref, model_id, version)

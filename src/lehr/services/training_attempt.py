@@ -82,7 +82,8 @@ class Attempt:
             plan = plan_of(self.vref.app, model.model_type_id, version)
             version_rows.set_status(tx, self.vref, status(status_code_pb2.MODEL_TRAINING, "reading the data"))
             self.notices = plan.notices
-            again = f" (attempt {self.job.attempt})" if self.job.attempt > 1 else ""
+            begun = " again" if self.job.token > 1 else ""  # after a stop of the server, too, which is no attempt
+            again = f" (attempt {self.job.attempt})" if self.job.attempt > 1 else begun
             first = f"Training {plan.template.name}{again}: {plan.form!r}"
             log_rows.append(tx, self.vref, [first] if again else [first, *plan.notices])
         return plan

@@ -29,7 +29,7 @@ class ModelRpcs:
     def PostModels(self, call: Call, request: service_pb2.PostModelsRequest) -> service_pb2.SingleModelResponse:
         """Makes models; older clients send one as `model`. Answers with the first."""
         wanted = [*request.models, *([request.model] if request.HasField("model") else [])]
-        made = self.models.create(call.needed_app(), wanted)
+        made = self.models.create(call.needed_app(), wanted, confined=call.is_confined)
         return service_pb2.SingleModelResponse(model=self._shown(call, made[0]))
 
     def GetModel(self, call: Call, request: service_pb2.GetModelRequest) -> service_pb2.SingleModelResponse:
@@ -57,7 +57,7 @@ class ModelRpcs:
 
     def PatchModels(self, call: Call, request: service_pb2.PatchModelsRequest) -> service_pb2.MultiModelResponse:
         """Changes models."""
-        models = self.models.patch(call.needed_app(), request.models, request.action)
+        models = self.models.patch(call.needed_app(), request.models, request.action, confined=call.is_confined)
         return service_pb2.MultiModelResponse(models=[self._shown(call, model) for model in models])
 
     def DeleteModel(self, call: Call, request: service_pb2.DeleteModelRequest) -> status_pb2.BaseResponse:

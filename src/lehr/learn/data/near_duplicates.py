@@ -19,7 +19,7 @@ MAX_BITS = 7
 MAX_LEVELS = 3.0
 _CROWD = 256
 """Where more share a word each picture meets so many of those that follow it, and of another word those around it."""
-_MAX_PAIRS = 1 << 23
+_MAX_PAIRS = 1 << 21
 """Smaller sets may have larger crowds: so many pairs are compared per word in any case."""
 _FLIPS = (0, *(1 << bit for bit in range(16)))
 _PORTION = 1 << 16
@@ -36,8 +36,11 @@ def groups(signatures: np.ndarray) -> np.ndarray:
         turned_N = np.bitwise_or(hashes_N << np.uint64(16 * word), hashes_N >> np.uint64(-16 * word % 64))
         order_N = np.lexsort((brightness_N, turned_N))
         for flip in _FLIPS:
-            for one_P, other_P in _candidates(turned_N[order_N], flip):
-                _join_near(parent_N, order_N[one_P], order_N[other_P], thumbnails)
+            for pair_2P in _candidates(turned_N[order_N], flip):
+                one_P, other_P = (order_N[place_P] for place_P in pair_2P)
+                # the mean of differences is no less than the difference of means, which is quickly seen
+                is_like_P = np.abs(brightness_N[one_P] - brightness_N[other_P]) <= MAX_LEVELS * thumbnails.shape[1]
+                _join_near(parent_N, one_P[is_like_P], other_P[is_like_P], thumbnails)
     return _flattened(parent_N)
 
 
