@@ -77,7 +77,7 @@ def test_a_model_folder_says_what_it_is(model: Path, data: Data) -> None:
     assert bundle.details["data"]["fingerprint"] == data.fingerprint
     assert bundle.serving["form"] == "openvino"
     version = resources_pb2.ModelVersion()
-    describe_trained(version, bundle, evaluation, data)
+    describe_trained(version, bundle, evaluation, data, ["Rounded."])
     kept = from_struct(version.metadata)["lehr"]
     assert kept["lrate"] == pytest.approx(0.001465 * 32)  # type: ignore[index, call-overload]
     assert kept["schedule"]["name"] == "Triangle"  # type: ignore[index, call-overload]

@@ -32,7 +32,7 @@ pytestmark = [
 
 APP = "house"
 NUM_DIGITS = 240
-SMALL = {"template": "classification_cifar10_v1", "num_epochs": 8, "batch_size": 32, "width_multiplier": 0.25}
+SMALL = {"template": "classification_cifar10_v1", "num_epochs": 16, "batch_size": 32, "width_multiplier": 0.25}
 ENDLESS = SMALL | {"num_epochs": 200}
 GOING_ON = (codes.MODEL_QUEUED_FOR_TRAINING, codes.MODEL_TRAINING)
 AGAIN_LATER = (codes.MODEL_BUSY_PLEASE_RETRY, codes.MODEL_LOADING)

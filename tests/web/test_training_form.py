@@ -57,10 +57,13 @@ def planned(asked: Order):
 
 
 def test_nothing_chosen_is_the_models_own_training():
-    own = model(["cat"], True, template=CIFAR10, num_epochs=2, test_every=3, dataset_id="d", dataset_version_id="v")
+    set_ = {"num_epochs": 2, "test_every": 3, "dataset_id": "d", "dataset_version_id": "v"}
+    own = model(["cat", "dog"], True, template=CIFAR10, **set_)
     asked = order(own)
+    alone = order(model(["cat"], True, template=CIFAR10, **set_))
+    assert alone.start.values == asked.start.values, "what one concept alone lacks is said where the form is checked"
     assert asked.start.values == {"num_epochs": 2, "test_freq": 3, "logreg": 0}
-    assert (asked.dataset, asked.frozen, asked.chosen_concepts) == ("d", "v", ["cat"])
+    assert (asked.dataset, asked.frozen, asked.chosen_concepts) == ("d", "v", ["cat", "dog"])
     assert planned(asked) == plan_of(REF, "visual-classifier", inherited(own, None))
 
 

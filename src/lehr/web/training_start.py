@@ -66,7 +66,7 @@ def start_of(ref: AppRef, model: resources_pb2.Model, template: str) -> Start:
         earlier=named_models.written(ref, version.train_info.resume_from_model),
     )
     try:
-        form = plan_of(ref, model.model_type_id, version).form
+        form = plan_of(ref, model.model_type_id, version, is_complete=False).form
     except InvalidModel:  # said where the form is checked; a clusterer has no template
         return start
     values = form.model_dump(mode="json", include=form.model_fields_set)
