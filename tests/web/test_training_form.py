@@ -24,7 +24,7 @@ from lehr.services.plans import inherited, plan_of
 from lehr.web.page import Visit
 from lehr.web.pages.train import Order
 from lehr.web.training_form import knobs_of
-from lehr.web.training_start import start_of, template_of
+from lehr.web.training_start import same_as, start_of, template_of
 
 REF = AppRef("ana", "flowers")
 CIFAR10 = "classification_cifar10_v1"
@@ -75,6 +75,30 @@ def test_a_default_can_be_chosen_against_the_models_own_value():
     form = planned(asked).form
     assert (form.num_epochs, form.test_freq, form.lrate) == (10, 1, None)
     assert asked.check().problems == ()
+
+
+def test_an_earlier_model_is_continued_as_the_page_says_beside_other_weights_too():
+    own = model(template="Lehr_Lite", pretrained_weights="mine")
+    own.train_info.resume_from_model.id = "before"
+    assert planned(order(own, "Lehr_Lite")).earlier == "before"
+    assert planned(order(own, "Lehr_Lite", resume="*")).earlier == ""
+    assert planned(order(own, "Lehr_Lite", resume="another")).earlier == "another"
+
+
+def test_a_training_like_that_of_a_version_is_that_again_whatever_the_model_says():
+    own = model(["cat"], template=CIFAR10, num_epochs=2, lrate=0.5, dataset_id="d")
+    for wanted in (
+        {"lrate": None, "per_item_lrate": 0.25, "dataset_id": None},
+        {"per_item_lrate": 0.25, "num_epochs": 7, "dataset_id": "e", "dataset_version_id": "w", "test_every": 3},
+        {},
+    ):
+        version = r.ModelVersion(train_info=r.TrainInfo(params=to_struct(wanted)))
+        if wanted.get("dataset_id", "d") is None:
+            version.train_info.dataset.SetInParent()
+        version.output_info.data.concepts.extend(r.Concept(id=each) for each in ("dog", "eel"))
+        made = inherited(own, version)
+        again = planned(order(own, **same_as(REF, own, made)))
+        assert again == plan_of(REF, "visual-classifier", made)
 
 
 def test_all_inputs_and_all_concepts_can_be_chosen_against_the_models_own():

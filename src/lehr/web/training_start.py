@@ -11,11 +11,18 @@ from typing import Any
 
 from lehr import templates
 from lehr.errors import InvalidModel
+from lehr.hyperparameters import RATES, names_of
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_struct, to_struct
 from lehr.services import named_models
 from lehr.services.plans import BESIDE_THE_FORM, inherited, plan_of
+from lehr.web.training_form import UNSET
+
+KNOB = "p."
+"""How the names of hyperparameters begin in the page's address."""
+ALL = "*"
+"""There: all inputs, or all concepts, where the model names some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +78,36 @@ def start_of(ref: AppRef, model: resources_pb2.Model, template: str) -> Start:
         return start
     values = form.model_dump(mode="json", include=form.model_fields_set)
     return replace(start, values=values, other_names=tuple(name for name in raw if name not in values))
+
+
+def same_as(ref: AppRef, model: resources_pb2.Model, version: resources_pb2.ModelVersion) -> dict[str, str]:
+    """What the page's address says for a training like that of a version, whatever the model itself says."""
+    asked = from_struct(version.train_info.params)
+    dataset = str(asked.get("dataset_id") or version.train_info.dataset.id)
+    frozen = str(asked.get("dataset_version_id") or version.train_info.dataset.version.id)
+    concepts = ",".join(concept.id for concept in version.output_info.data.concepts)
+    said = {
+        "template": str(asked.get("template") or ""),
+        "dataset": dataset or ALL,
+        "frozen": frozen or ALL,
+        "concepts": concepts or ALL,
+        "resume": named_models.written(ref, version.train_info.resume_from_model) or ALL,
+    }
+    names = _names(model.model_type_id, said["template"], asked)
+    values = {names[spelling]: value for spelling, value in asked.items() if spelling not in BESIDE_THE_FORM}
+    displaced = set(RATES) & set(from_struct(model.train_info.params)) - set(values)
+    for name, value in {**dict.fromkeys(displaced), **values}.items():
+        said[KNOB + name] = UNSET if value in (None, "") else f"{value:.10g}" if _is_number(value) else str(value)
+    return {name: value for name, value in said.items() if value}
+
+
+def _names(model_type_id: str, template: str, given: Mapping[str, object]) -> dict[str, str]:
+    """Each spelling of a hyperparameter with the form's name of it."""
+    try:
+        return names_of(templates.find(model_type_id, template).form, given)
+    except InvalidModel:  # a type without templates, or one that is no more
+        return {spelling: spelling for spelling in given}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

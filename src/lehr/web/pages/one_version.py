@@ -9,6 +9,7 @@ from lehr.web import charts, learned, pieces, version_parts, words
 from lehr.web.client import Refused
 from lehr.web.page import Page, Visit
 from lehr.web.pages.models import state_badge
+from lehr.web.training_start import same_as
 
 _LOOK_SECONDS = 1.0
 _LOG = "training"
@@ -85,23 +86,14 @@ class View:
             version_parts.next_steps(self.visit, self.model, self.version)
         else:
             path = self.visit.under_app("models", self.model.id, "train")
-            pieces.link_button("Train anew", f"{path}?{self._same()}", icon="replay", kind="main")
+            same = same_as(self.visit.needed_app(), self.model, self.version)
+            pieces.link_button("Train anew", f"{path}?{urlencode(same)}", icon="replay", kind="main")
 
     def _last(self) -> None:
         version_parts.parameters(self.version)
         if not learned.is_active(self.version):
             with pieces.row("lehr-end"):
                 pieces.button("Delete version", self._delete, icon="delete", kind="danger")
-
-    def _same(self) -> str:
-        """The address of a training like this one."""
-        values = learned.params(self.version)
-        known = {"template": values.pop("template", ""), "dataset": values.pop("dataset_id", "")}
-        known["frozen"] = values.pop("dataset_version_id", "")
-        given = {
-            f"p.{name}": charts.shown(value) if isinstance(value, float) else value for name, value in values.items()
-        }
-        return urlencode({name: value for name, value in {**known, **given}.items() if value not in ("", None)})
 
     def _status(self) -> None:
         status = self.version.status

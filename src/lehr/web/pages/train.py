@@ -15,13 +15,9 @@ from lehr.web.app_facts import concept_names, dataset_ids
 from lehr.web.choices import Choices, Option
 from lehr.web.page import Page, Visit
 from lehr.web.training_form import Checked, Form, checked, knobs_of, name_of, read
-from lehr.web.training_start import Start, start_of, template_of
+from lehr.web.training_start import ALL, KNOB, Start, start_of, template_of
 
 _TEMPLATE = "train_info.params.template"
-_KNOB = "p."
-"""How the names of hyperparameters begin in the address."""
-ALL = "*"
-"""In the address: all inputs, or all concepts, where the model names some."""
 
 
 @dataclass(kw_only=True)
@@ -39,7 +35,7 @@ class Order:
 
     def given(self) -> dict[str, str]:
         """Hyperparameters that differ from the start, as text."""
-        return {name.removeprefix(_KNOB): value for name, value in self.visit.state.items() if name.startswith(_KNOB)}
+        return {name.removeprefix(KNOB): value for name, value in self.visit.state.items() if name.startswith(KNOB)}
 
     @property
     def dataset(self) -> str:
@@ -79,7 +75,7 @@ class Order:
         if self.chosen_concepts != list(self.start.concepts):
             for concept_id in self.chosen_concepts or self.concepts:
                 version.output_info.data.concepts.add(id=concept_id, name=self.concepts.get(concept_id, concept_id))
-        if self.earlier != self.start.earlier:
+        if self.earlier or self.start.earlier:
             named = named_models.read(self.earlier) or resources_pb2.Model(id=self.earlier)
             version.train_info.resume_from_model.CopyFrom(named)
         return version
@@ -149,7 +145,7 @@ def _template_card(visit: Visit, templates: Sequence[resources_pb2.ModelTypeEnum
     ]
 
     def choose(template: str) -> None:
-        kept = {name: "" for name in visit.state if name.startswith(_KNOB)}
+        kept = {name: "" for name in visit.state if name.startswith(KNOB)}
         visit.remember(**kept, template=template)
         visit.reload()
 
@@ -244,7 +240,7 @@ class _FormCard:
         self._check()
 
     def _changed(self, name: str, text: str) -> None:
-        self._order.visit.remember(**{_KNOB + name: text})
+        self._order.visit.remember(**{KNOB + name: text})
         self._check()
 
     def _check(self) -> None:
