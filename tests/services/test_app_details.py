@@ -118,8 +118,9 @@ def test_ids_that_cannot_be_given_to_apps_are_refused(db, queue, details, full, 
         details.rename("ana", [service_pb2.IdUpdateSource(id="flowers", new_id="x")], "merge")
     with db.write() as tx:
         queue.add(tx, "train", {}, "ana/flowers/m/v")
-        queue.add(tx, "train", {}, "ana/flowers2/m/v")
-    with pytest.raises(InvalidRequest, match=r"while 1 jobs in it are under way \(train\)"):
+        queue.add(tx, "train", {"base": "ana/flowers2/m/v"}, "ana/flowers2/m/v")
+        queue.add(tx, "train", {"base": "ana/flowers/near/v"}, "ana/elsewhere/m/v")
+    with pytest.raises(InvalidRequest, match=r"while 2 jobs in it are under way, or build on its models \(train\)"):
         renamed(details, ("flowers", "x"))
     assert details.apps.get(full).id == "flowers"
     with pytest.raises(NotFound):

@@ -164,8 +164,13 @@ def test_ids_that_cannot_be_given_are_refused_and_nothing_changes(db, queue, mod
         queue.add(tx, "train", {}, str(ModelVersionRef(ref, "roses", "v1")))
     with pytest.raises(InvalidModel, match=r"workflows name it by this one \(w\)"):
         rename(("taken", "free"))
-    with pytest.raises(InvalidModel, match=r"job \(train\) of its version 'v1' is under way"):
+    with pytest.raises(InvalidModel, match=r"job \(train\) for ana/flowers/\S+/v1, which is of it"):
         rename(("roses", "free"))
+    with db.write() as tx:
+        workflows.delete(tx, ref, ["w"])
+        queue.add(tx, "train", {"base": "ana/flowers/taken/v1"}, "ana/elsewhere/kinds/v2")
+    with pytest.raises(InvalidModel, match=r"job \(train\) for ana/elsewhere/kinds/v2, which .* builds on it"):
+        rename(("taken", "free"))
     assert {model.id for model in models.list_of(ref, PAGE, ModelFilter())} == {"roses", "taken"}
 
 

@@ -282,10 +282,14 @@ class Queue:
         return [_view(row) for row in tx.execute(query)]
 
     def busy_under(self, tx: Connection, path: str) -> list[JobView]:
-        """What waits or runs for this subject, or for one below it (`user/app`: also `user/app/model/version`)."""
+        """What waits or runs for this subject, or for one below it (`user/app`: also `user/app/model/version`).
+
+        Also what names one below it in its payload: a training of another app that builds on it.
+        """
         below = func.substr(jobs.c.subject, 1, len(path) + 1) == f"{path}/"
+        named = jobs.c.payload.contains(f'"{path}/', autoescape=True)
         alive = jobs.c.state.in_([State.QUEUED, State.RUNNING])
-        return [_view(row) for row in tx.execute(select(jobs).where(alive, below | (jobs.c.subject == path)))]
+        return [_view(row) for row in tx.execute(select(jobs).where(alive, below | named | (jobs.c.subject == path)))]
 
     def counts(self, tx: Connection) -> dict[State, int]:
         """State → number of jobs in it, zeros included."""

@@ -66,8 +66,8 @@ class AppDetails:
         busy = self.queue.busy_under(tx, f"{ref.user_id}/{ref.app_id}")
         if busy:
             raise InvalidRequest(
-                f"App {ref.app_id!r} cannot get another id while {len(busy)} jobs in it are under way "
-                f"({', '.join(sorted({view.job.kind for view in busy}))}): wait for them."
+                f"App {ref.app_id!r} cannot get another id while {len(busy)} jobs in it are under way, or build on its "
+                f"models ({', '.join(sorted({view.job.kind for view in busy}))}): wait for them."
             )
 
     def search(self, user_id: str, name: str, paging: Paging) -> list[resources_pb2.App]:

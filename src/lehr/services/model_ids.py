@@ -56,10 +56,9 @@ class ModelIds:
     def _check_idle(self, tx: Connection, ref: AppRef, model_id: str) -> None:
         """A job knows its version by the model's id."""
         for view in self.queue.busy_under(tx, f"{ref.user_id}/{ref.app_id}/{model_id}"):
-            version_id = view.job.subject.rpartition("/")[2]
             raise InvalidModel(
-                f"Model {model_id!r} cannot get another id while a job ({view.job.kind}) of its version "
-                f"{version_id!r} is under way: wait for it, or delete the version."
+                f"Model {model_id!r} cannot get another id while a job ({view.job.kind}) for {view.job.subject}, which "
+                "is of it or builds on it, is under way: wait for it, or delete that version."
             )
 
 
