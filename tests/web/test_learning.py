@@ -199,6 +199,11 @@ def _see_another_fail(browser: Browser) -> None:
     page.get_by_role("link", name="Train anew").wait_for()
     page.get_by_role("heading", name="Early warnings").wait_for()
     assert serious_faults(page) == []
+    page.get_by_role("link", name="Train anew").click()
+    page.wait_for_url("**/train?*")
+    browser.shown()
+    shown = [page.get_by_label(name, exact=True).input_value() for name in ("lrate", "logreg", "batch_size")]
+    assert shown == ["1000000000", "0", "16"]
 
 
 def _train_another_and_compare(browser: Browser) -> None:

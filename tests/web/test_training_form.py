@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from clarifai_grpc.grpc.api import resources_pb2 as remote
 from lehr_server import TOKEN, Server, wait_until
+from nicegui import Client, ui
 from PIL import Image
 from sklearn.datasets import load_digits
 from web_browser import Browser, serious_faults
@@ -18,12 +19,12 @@ from web_browser import Browser, serious_faults
 from lehr.protocol import resources_pb2 as r
 from lehr.protocol import status_code_pb2
 from lehr.protocol.ids import AppRef
-from lehr.protocol.structs import to_struct
+from lehr.protocol.structs import to_struct, to_value
 from lehr.services import model_types
 from lehr.services.plans import inherited, plan_of
 from lehr.web.page import Visit
 from lehr.web.pages.train import Order
-from lehr.web.training_form import knobs_of
+from lehr.web.training_form import Form, knobs_of, read, text_of
 from lehr.web.training_start import same_as, start_of, template_of
 
 REF = AppRef("ana", "flowers")
@@ -39,21 +40,40 @@ def model(concepts=(), exclusive=False, kind="visual-classifier", **params) -> r
     return made
 
 
+def at(**state: str) -> Visit:
+    return Visit(client=None, request=None, user_id="ana", app=REF, state=state)
+
+
 def order(of: r.Model, template: str = CIFAR10, **state: str) -> Order:
-    visit = Visit(client=None, request=None, user_id="ana", app=REF, state=state)
-    [field] = [
-        each
-        for each in model_types.get_type(of.model_type_id).model_type_fields
-        if each.path == "train_info.params.template"
+    fields = model_types.get_type(of.model_type_id).model_type_fields
+    options = [
+        each for field in fields if field.path == "train_info.params.template" for each in field.model_type_enum_options
     ]
-    [option] = [each for each in field.model_type_enum_options if each.id == template]
-    fields = knobs_of(option.model_type_fields)
-    return Order(visit=visit, model=of, start=start_of(REF, of, template), fields=fields, concepts=CONCEPTS)
+    of_template = {each.id: each.model_type_fields for each in options}
+    fields = knobs_of(of_template[template] if template else fields)
+    return Order(visit=at(**state), model=of, start=start_of(REF, of, template), fields=fields, concepts=CONCEPTS)
 
 
 def planned(asked: Order):
     """What the server would train."""
     return plan_of(REF, asked.model.model_type_id, inherited(asked.model, asked.version()))
+
+
+def version_of(of: r.Model, concepts=(), earlier: str | None = None, **params) -> r.ModelVersion:
+    """The version that the server makes of such an order."""
+    wanted = r.ModelVersion()
+    wanted.train_info.params.CopyFrom(to_struct(params))
+    wanted.output_info.data.concepts.extend(r.Concept(id=each) for each in concepts)
+    if earlier is not None:
+        wanted.train_info.resume_from_model.CopyFrom(r.Model(id=earlier))
+        wanted.train_info.resume_from_model.SetInParent()
+    return inherited(of, wanted)
+
+
+def anew(of: r.Model, version: r.ModelVersion) -> Order:
+    """What the page asks for that begins with a version of the model."""
+    link = same_as(REF, of, version)
+    return order(of, link.pop("template", ""), **link)
 
 
 def test_nothing_chosen_is_the_models_own_training():
@@ -130,6 +150,57 @@ def test_an_earlier_model_is_continued_only_where_it_is_chosen():
     asked.visit.state["resume"] = "*"
     assert asked.version().train_info.HasField("resume_from_model"), "said, so that nothing is taken over"
     assert planned(asked).earlier == ""
+
+
+def test_a_training_anew_is_the_same_training():
+    own = model(["cat", "dog"], template=CIFAR10, lrate=0.5, test_every=3, balanced_sampling=True)
+    own.train_info.params.update({"dataset_id": "d", "dataset_version_id": "v"})
+    own.train_info.resume_from_model.id = "pets"
+    versions = (
+        version_of(own),
+        version_of(own, lrate=None, per_item_lrate=0.25),
+        version_of(own, lrate=0.123456789, num_epochs=12, test_every=None, balanced_sampling=None),
+        version_of(own, lrate=None, test_freq=2, flip_probability=0.1, balanced_sampling=False),
+        version_of(own, dataset_id=None),
+        version_of(own, dataset_id="e"),
+        version_of(own, dataset_id="d", dataset_version_id=None),
+        version_of(own, ["eel", "cat"], ""),
+        version_of(own, ["eel", "gnu"], "others"),
+        version_of(own, template="classification_basemodel_v1", num_epochs=3),
+        version_of(own, template="InceptionV2", num_epochs=3),
+    )
+    for version in versions:
+        asked = anew(own, version)
+        assert asked.check().problems == ()
+        assert planned(asked) == plan_of(REF, "visual-classifier", version), asked.visit.state
+    everything = anew(own, versions[4])
+    assert everything.visit.state == {"dataset": "*"}, "what is the model's own needs no word"
+
+
+def test_a_training_anew_on_another_embedder_or_on_none_is_the_same():
+    own = model(kind="embedding-classifier")
+    own.input_info.base_embed_model.id = "near"
+    for named in ({}, {"base_embed_model": "far"}):
+        version = version_of(own, **named)
+        assert planned(anew(own, version)).base == named.get("base_embed_model", "near")
+
+
+def test_every_number_is_the_same_after_the_address():
+    [field] = [each for each in order(model()).fields if each.path.endswith(".lrate")]
+    for value in (0.123456789, 1e-7, 12345678.0, 1 / 3, 0.5):
+        assert read(field, text_of(value)) == value
+
+
+def test_a_switch_and_a_choice_that_are_not_set_stand_at_their_defaults():
+    fields = [
+        r.ModelTypeField(path="train_info.params.on", field_type="BOOLEAN", default_value=to_value(True)),
+        r.ModelTypeField(path="train_info.params.one", field_type="ENUM", default_value=to_value("a")),
+    ]
+    fields[1].model_type_enum_options.extend(r.ModelTypeEnumOption(id=each) for each in "ab")
+    with Client(ui.page("/")) as client:
+        Form(fields, {"on": False, "one": "b"}, {"on": "(not set)", "one": "(not set)"}, lambda name, text: None)
+        shown = {each.props["aria-label"]: each.value for each in client.elements.values() if hasattr(each, "value")}
+    assert shown == {"on": True, "one": "a"}
 
 
 def test_the_page_begins_with_the_models_template_however_it_is_spelled_and_another_starts_afresh():

@@ -86,13 +86,13 @@ def checked(check: Callable[[], Sequence[str]]) -> Checked:
 
 
 def text_of(value: Any) -> str:
-    """A value as it stands in its control, and in the address."""
+    """A value as it stands in its control, and in the address; `read` makes the very same of it again."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
         return ", ".join(text_of(each) for each in value)
     if isinstance(value, int | float):
-        return f"{value:.0f}" if float(value).is_integer() else f"{value:.6g}"
+        return f"{value:.0f}" if float(value).is_integer() else repr(value)
     return str(value)
 
 
@@ -157,16 +157,22 @@ class Form:
     def _at_start(self, field: resources_pb2.ModelTypeField) -> Any:
         return self._start.get(name_of(field), default_of(field))
 
+    def _now(self, field: resources_pb2.ModelTypeField, given: str) -> Any:
+        """What holds: the default where the model's own value shall not be set."""
+        if given == UNSET:
+            return default_of(field)
+        return read(field, given) if given else self._at_start(field)
+
     def _switch(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
         start = bool(self._at_start(field))
-        made = ui.switch(value=read(field, given) if given else start)
+        made = ui.switch(value=bool(self._now(field, given)))
         made.props["aria-label"] = name
         made.on_value_change(lambda event: self._changed(name, "" if event.value == start else text_of(event.value)))
 
     def _enum(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> None:
         options = [option.id for option in field.model_type_enum_options]
-        start = self._at_start(field)
-        made = pieces.choice(options, name, given if given in options else start)
+        start, now = self._at_start(field), self._now(field, given)
+        made = pieces.choice(options, name, now if now in options else start)
         made.on_value_change(lambda event: self._changed(name, "" if event.value == start else str(event.value or "")))
 
     def _line(self, field: resources_pb2.ModelTypeField, name: str, given: str) -> ui.input:
@@ -187,7 +193,7 @@ class Form:
         limits = field.model_type_range_info
         low, high = _limit(limits.min), _limit(limits.max)
         step = _limit(limits.step) or (high - low) / 100
-        start = default_of(field) if given == UNSET else read(field, given) if given else self._at_start(field)
+        start = self._now(field, given)
         inside = start if isinstance(start, int | float) and low <= start <= high else low
         slider = Slider(f"{name}, slider", limits=(low, high), step=step, value=inside)
         line = self._line(field, name, given)

@@ -11,13 +11,12 @@ from typing import Any
 
 from lehr import templates
 from lehr.errors import InvalidModel
-from lehr.hyperparameters import RATES, names_of
 from lehr.protocol import resources_pb2
 from lehr.protocol.ids import AppRef
 from lehr.protocol.structs import from_struct, to_struct
 from lehr.services import named_models
 from lehr.services.plans import BESIDE_THE_FORM, inherited, plan_of
-from lehr.web.training_form import UNSET
+from lehr.web.training_form import UNSET, text_of
 
 KNOB = "p."
 """How the names of hyperparameters begin in the page's address."""
@@ -81,33 +80,27 @@ def start_of(ref: AppRef, model: resources_pb2.Model, template: str) -> Start:
 
 
 def same_as(ref: AppRef, model: resources_pb2.Model, version: resources_pb2.ModelVersion) -> dict[str, str]:
-    """What the page's address says for a training like that of a version, whatever the model itself says."""
-    asked = from_struct(version.train_info.params)
-    dataset = str(asked.get("dataset_id") or version.train_info.dataset.id)
-    frozen = str(asked.get("dataset_version_id") or version.train_info.dataset.version.id)
-    concepts = ",".join(concept.id for concept in version.output_info.data.concepts)
-    said = {
-        "template": str(asked.get("template") or ""),
-        "dataset": dataset or ALL,
-        "frozen": frozen or ALL,
-        "concepts": concepts or ALL,
-        "resume": named_models.written(ref, version.train_info.resume_from_model) or ALL,
+    """What the page's address says for a training like that of a version: whatever is not as the model itself says."""
+    alone = resources_pb2.Model(model_type_id=model.model_type_id)
+    for name in ("train_info", "output_info", "input_info"):
+        getattr(alone, name).CopyFrom(getattr(version, name))
+    template = template_of(alone)
+    wanted, start = start_of(ref, alone, template), start_of(ref, model, template)
+    changed = {
+        name: text_of(value) or UNSET for name, value in wanted.values.items() if value != start.values.get(name)
     }
-    names = _names(model.model_type_id, said["template"], asked)
-    values = {names[spelling]: value for spelling, value in asked.items() if spelling not in BESIDE_THE_FORM}
-    displaced = set(RATES) & set(from_struct(model.train_info.params)) - set(values)
-    for name, value in {**dict.fromkeys(displaced), **values}.items():
-        said[KNOB + name] = UNSET if value in (None, "") else f"{value:.10g}" if _is_number(value) else str(value)
-    return {name: value for name, value in said.items() if value}
+    left_out = dict.fromkeys(start.values.keys() - wanted.values.keys(), UNSET)
+    choices = {
+        "template": template,
+        "dataset": said(wanted.dataset, start.dataset),
+        "frozen": said(wanted.frozen, start.frozen if wanted.dataset == start.dataset else ""),
+        "concepts": said(",".join(wanted.concepts), ",".join(start.concepts)),
+        "resume": said(wanted.earlier, start.earlier),
+        **{KNOB + name: text for name, text in {**changed, **left_out}.items()},
+    }
+    return {name: text for name, text in choices.items() if text}
 
 
-def _names(model_type_id: str, template: str, given: Mapping[str, object]) -> dict[str, str]:
-    """Each spelling of a hyperparameter with the form's name of it."""
-    try:
-        return names_of(templates.find(model_type_id, template).form, given)
-    except InvalidModel:  # a type without templates, or one that is no more
-        return {spelling: spelling for spelling in given}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def said(value: str, start: str) -> str:
+    """How the page's address says a choice; "" where it is as at the start."""
+    return "" if value == start else value or ALL

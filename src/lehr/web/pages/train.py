@@ -15,7 +15,7 @@ from lehr.web.app_facts import concept_names, dataset_ids
 from lehr.web.choices import Choices, Option
 from lehr.web.page import Page, Visit
 from lehr.web.training_form import Checked, Form, checked, knobs_of, name_of, read
-from lehr.web.training_start import ALL, KNOB, Start, start_of, template_of
+from lehr.web.training_start import ALL, KNOB, Start, said, start_of, template_of
 
 _TEMPLATE = "train_info.params.template"
 
@@ -60,10 +60,6 @@ class Order:
     def _chosen(self, name: str, start: str) -> str:
         said = self.visit.query(name)
         return "" if said == ALL else said or start
-
-    def said(self, value: str, start: str) -> str:
-        """How the address says a choice."""
-        return "" if value == start else value or ALL
 
     def version(self) -> resources_pb2.ModelVersion:
         """What PostModelVersions gets."""
@@ -169,7 +165,7 @@ async def _data_card(order: Order) -> None:
     dataset = order.dataset
 
     def choose(value: str) -> None:
-        visit.remember(dataset=order.said(value, order.start.dataset), frozen="")
+        visit.remember(dataset=said(value, order.start.dataset), frozen="")
         visit.reload()
 
     with pieces.card("What it learns from"):
@@ -194,7 +190,7 @@ async def _frozen_choice(order: Order) -> None:
     if order.frozen not in options:
         options[order.frozen] = f"{order.frozen[:8]} (not here)"
     choice = pieces.choice(options, "Version", order.frozen)
-    choice.on_value_change(lambda event: visit.remember(frozen=order.said(str(event.value or ""), start)))
+    choice.on_value_change(lambda event: visit.remember(frozen=said(str(event.value or ""), start)))
 
 
 def _concept_choice(order: Order) -> None:
@@ -204,7 +200,7 @@ def _concept_choice(order: Order) -> None:
     choice = pieces.choice(options, "Concepts (none chosen: all of the app)", order.chosen_concepts, multiple=True)
     choice.classes("lehr-wide-field").props("use-chips")
     start = ",".join(order.start.concepts)
-    choice.on_value_change(lambda event: order.visit.remember(concepts=order.said(",".join(event.value or []), start)))
+    choice.on_value_change(lambda event: order.visit.remember(concepts=said(",".join(event.value or []), start)))
 
 
 async def _earlier_choice(order: Order) -> None:
@@ -222,7 +218,7 @@ async def _earlier_choice(order: Order) -> None:
     choice = pieces.choice(options, "Go on from", order.earlier)
     choice.classes("lehr-wide-field")
     start = order.start.earlier
-    choice.on_value_change(lambda event: order.visit.remember(resume=order.said(str(event.value or ""), start)))
+    choice.on_value_change(lambda event: order.visit.remember(resume=said(str(event.value or ""), start)))
 
 
 # -- hyperparameters ---------------------------------------------------------------------------------------------------
