@@ -113,7 +113,7 @@ def test_half_of_the_pictures_are_mirrored_where_it_is_on(data: Data) -> None:
     watching = Watching(learner.net, learner.recipe, data, learner.flip_probability)
     for step in range(40):
         with pytest.raises(SeenError):
-            watching.loss(watching.draw(np.arange(16), np.random.default_rng(step)))
+            watching.draw(np.arange(16), np.random.default_rng(step))
     assert 0.4 < np.mean(seen) < 0.6
 
 
