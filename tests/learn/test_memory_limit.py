@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.util
 import io
@@ -25,7 +26,9 @@ from lehr.learn.free_memory import free_bytes, left_in_container
 from lehr.learn.items import Box, Item
 from lehr.learn.learners.pixels import PixelLearner
 from lehr.learn.loop import _result, train
+from lehr.learn.memory import kept_bytes
 from lehr.learn.memory_limit import available_bytes, check_memory, need_of
+from lehr.learn.nets.backbones import build_backbone
 from lehr.learn.recipe import Learner, Recipe
 from lehr.templates import find
 
@@ -68,6 +71,21 @@ def test_what_two_small_batches_keep_foretells_what_a_large_one_does(learner: Le
     grown = kept_bytes_counted_one_by_one(learner, 96) - kept_bytes_counted_one_by_one(learner, 32)
     assert need.per_item * 64 == pytest.approx(grown, rel=0.02)
     assert need.fixed == 2 * sum(p.nbytes for p in learner.net.parameters() if p.requires_grad)
+
+
+def living_tensors() -> int:
+    gc.collect()
+    return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
+
+
+def test_whoever_looked_leaves_nothing_in_the_memory(learner: Learner, data: Data) -> None:
+    """What is kept for a backward pass that never comes can be a ring that no collector sees."""
+    net = build_backbone("efficientnet_lite0", image_size=64)
+    before = living_tensors()
+    need_of(learner, data)
+    assert living_tensors() == before
+    kept_bytes(net, 64, is_bf16=False)
+    assert living_tensors() == before
 
 
 def test_pictures_leave_the_device_where_that_makes_room_for_the_batch(

@@ -28,9 +28,10 @@ def kept_bytes(net: nn.Module, side: int, *, is_bf16: bool) -> int:
     seen: dict[int, Tensor] = {}
 
     def keep(saved: Tensor) -> Tensor:
+        kept = saved.detach()  # a result that its own step keeps would keep that step, and nothing would be freed
         if id(saved) not in parameters:
-            seen[saved.untyped_storage()._cdata] = saved
-        return saved
+            seen[saved.untyped_storage()._cdata] = kept
+        return kept
 
     images = torch.empty(2, 3, side, side, device="meta")  # two: norms refuse a lone value
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):

@@ -119,7 +119,7 @@ def _kept_bytes(learner: Learner, indices: np.ndarray) -> int:
         storage = saved.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return saved
+        return saved.detach()  # a result that its own step keeps would keep that step, and nothing would be freed
 
     with torch.random.fork_rng(_cuda_of(learner.net)), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         loss = learner.loss(learner.draw(indices, np.random.default_rng(0)))
