@@ -14,7 +14,7 @@ import torch
 
 from lehr import doctor
 from lehr.doctor import Finding
-from lehr.learn import gpu_trial
+from lehr.learn import gpu_trial, machine
 from lehr.learn.gpu_trial import Trial, tried, wrong_on
 from lehr.settings import Settings
 
@@ -76,7 +76,7 @@ def test_a_gpu_that_ends_the_process_that_tries_it_is_told(
 
 def test_a_driver_that_torch_cannot_use_is_something_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(doctor, "NVIDIA", tmp_path / "nvidiactl")
+    monkeypatch.setattr(machine, "NVIDIA_DRIVER", (tmp_path / "version", tmp_path / "nvidiactl"))
     [nothing] = findings()
     assert nothing == Finding(what="gpu", is_good=True, sentence="no CUDA device: trainings run on the CPU")
 

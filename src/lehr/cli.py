@@ -271,7 +271,7 @@ def _train(options: argparse.Namespace) -> int:
             cache=Path(cache),
             weights=options.weights,
             precision=settings.precision,
-            measured=settings.home / "cache" / "precision",
+            machine=settings.home / "cache",
             read=partial(items_in, format=options.format, with_errors=options.with_errors),
         )
         bundle = train_folder(template, form, order, show=_show)

@@ -11,16 +11,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lehr.errors import LehrError
+from lehr.learn.machine import nvidia_driver
 from lehr.settings import Settings
 
 ENOUGH_BYTES = 2 * 1024**3
 TRIAL_SECONDS = 180.0
-NVIDIA = Path("/dev/nvidiactl")
-"""There where a driver is loaded."""
 TORCH_SITE = "https://pytorch.org/get-started/locally"
 MEND = f"update the driver, see that this user may open /dev/nvidia*, or install an older torch, see {TORCH_SITE}"
 
@@ -122,7 +120,8 @@ def _without_gpu() -> Finding:
     import torch
 
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if not NVIDIA.exists():
+    driver = nvidia_driver()
+    if driver is None:
         return Finding(what="gpu", is_good=True, sentence="no CUDA device: trainings run on the CPU")
     if seen is not None and seen.strip() in ("", "-1"):
         sentence = f"hidden by CUDA_VISIBLE_DEVICES={seen!r}: trainings run on the CPU"
@@ -131,7 +130,7 @@ def _without_gpu() -> Finding:
         why = f"torch {torch.__version__} was built without CUDA: install one with, see {TORCH_SITE}"
     else:
         why = f"torch {torch.__version__} needs a driver for CUDA {torch.version.cuda} ({_refusal_of_cuda()}): {MEND}"
-    sentence = f"an NVIDIA driver is here ({NVIDIA}), but trainings run on the CPU, since {why}"
+    sentence = f"an NVIDIA driver is here ({driver}), but trainings run on the CPU, since {why}"
     return Finding(what="gpu", is_good=False, sentence=sentence)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lehr.errors import Busy, TrainingStopped
+from lehr.errors import Busy, Interrupted, TrainingStopped
 from lehr.hyperparameters import parse
 from lehr.jobs.retry import GiveUp, after_failure
 from lehr.learn import gpu_turns
@@ -178,6 +178,21 @@ def test_steps_are_measured_on_a_gpu_only_while_no_training_computes_there(
     measured.__enter__()
     with training_on(GPU, tmp_path / "gpus"):
         assert len(waited) == 2, "a training begins when the measuring has ended"
+
+
+def test_waiting_for_a_gpus_turn_hears_that_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_turns, "_identity", lambda device: device.name)
+    told: list[str] = []
+
+    def tell() -> None:
+        told.append("waiting")
+        if len(told) == 2:
+            raise Interrupted
+
+    with measuring_on(GPU, tmp_path), pytest.raises(Interrupted), training_on(GPU, tmp_path, tell):
+        pytest.fail("trained beside what is measured")
+    with measuring_on(GPU, tmp_path):
+        pass  # whoever stopped waiting holds nothing
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -22,13 +22,17 @@ _PAUSE_SECONDS = 0.2
 
 
 @contextmanager
-def training_on(device: Device, folder: Path) -> Iterator[None]:
-    """Around a training. Begins when no steps are being measured on this GPU; on a processor at once."""
+def training_on(device: Device, folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Around a training. Begins when no steps are being measured on this GPU; on a processor at once.
+
+    `on_wait` is called a few times a second until then; what it raises ends the waiting.
+    """
     if not device.is_cuda:
         yield
         return
     with _file(device, folder) as file:
         while not _is_locked(file, fcntl.LOCK_SH):
+            on_wait()
             time.sleep(_PAUSE_SECONDS)
         yield
 

@@ -66,8 +66,8 @@ class FolderOrder:
     """Folder of extra pretrained weights."""
     precision: str = "auto"
     """As the setting of that name."""
-    measured: Path | None = None
-    """Folder that remembers what was measured on this machine; None: beside the packs."""
+    machine: Path | None = None
+    """Folder of what is known of this machine, and of who computes on its GPUs; None: beside the packs."""
     read: Callable[[Path], list[Item]] = read_folder
     """How the folder is labelled: by class folders, see folder.py, unless something else is said."""
 
@@ -196,10 +196,13 @@ def _trained(
     voices: tuple[Callable[[str], None], Callable[[str], None]],
 ) -> Bundle:
     from lehr.learn.device import choose_device
+    from lehr.learn.gpu_turns import training_on
     from lehr.learn.out_of_memory import explained
 
-    recipe = template.recipe(form, data.problem(choose_device(order.device), order.weights))
-    with explained(recipe):
+    device, (_, show) = choose_device(order.device), voices
+    recipe = template.recipe(form, data.problem(device, order.weights))
+    turns, waiting = (order.machine or order.cache) / "gpus", "waiting until other steps have been measured on this GPU"
+    with training_on(device, turns, lambda: show(waiting)), explained(recipe):
         return _computed(recipe, data, order, voices)
 
 
@@ -211,7 +214,7 @@ def _computed(
     from lehr.learn.precision import Precision
 
     say, show = voices
-    precision = Precision(choice=order.precision, folder=order.measured or order.cache / "precision")
+    precision = Precision(choice=order.precision, folder=(order.machine or order.cache) / "precision")
     recipe = precision.decided(
         recipe, data, on_step=lambda done, total: show(f"measuring which precision is faster here {done}/{total}")
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from lehr.learn.bundle import Bundle, read_bundle
 from lehr.learn.detection.predictor import DetectionPredictor, load_detector
+from lehr.learn.machine import has_gpu_driver
 from lehr.learn.openvino_form import CHUNK, LANE_CHUNK, OpenvinoNet, cpu_precision
 from lehr.learn.views import Run, averaged, unit
 
@@ -91,10 +92,10 @@ AnyPredictor = Predictor | DetectionPredictor
 
 
 def _has_cuda() -> bool:
-    """Whether an NVIDIA driver is there and shows a GPU to this process, without importing torch."""
+    """Whether there is a driver that shows a GPU to this process, without importing torch."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
         return False
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+    return has_gpu_driver()
 
 
 def _on_gpu(bundle: Bundle, threads: int | None) -> AnyPredictor | None:

@@ -130,7 +130,7 @@ class Training:
         checkpoint = run.checkpoint(data)
         precision = Precision(choice=self.precision, folder=self.packs.parent / "precision")
         recipe = plan.template.recipe(plan.form, problem)
-        with training_on(problem.device, self.packs.parent / "gpus"), explained(recipe):
+        with training_on(problem.device, self.packs.parent / "gpus", run.waits), explained(recipe):
             recipe = precision.decided(recipe, data, checkpoint, on_step=run.tried)
             state = run.train(recipe, data, checkpoint)
             run.enter("evaluating on the held-out part")

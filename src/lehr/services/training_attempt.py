@@ -101,6 +101,10 @@ class Attempt:
         """Progress of decoding; raises when the job is not ours any more."""
         self.report(lambda: f"preparing images: {done:,} of {total:,}", percent=0)
 
+    def waits(self) -> None:
+        """For its turn on a GPU; raises when the job is not ours any more."""
+        self.report(lambda: "waiting until other steps have been measured on this GPU", percent=0)
+
     def tried(self, done: int, total: int) -> None:
         """Progress of finding out how to compute."""
         self.report(lambda: f"measuring which precision is faster here: step {done} of {total}", percent=0)
