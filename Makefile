@@ -16,8 +16,8 @@ help:  ## this list
 setup: $(READY)  ## set up .venv from requirements.lock
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-		{ echo "Lehr needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'from sys import exit, version_info as v; exit(not (3, 11) <= v < (3, 14) or v[:3] == (3, 13, 0))' || \
+		{ echo "Lehr needs Python 3.11, 3.12 or 3.13 (not 3.13.0: the public client crashes in it); $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@if command -v uv >/dev/null; then test -x $(BIN)/python || uv venv -q --python $(PYTHON) .venv; \
 	elif test ! -x $(BIN)/uv; then \
 		echo "Setting up .venv (once; torch is large)"; \
