@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lehr.learn.memory_limit import available_bytes
+from lehr.learn.memory_limit import available_bytes, seeing_saved
 from lehr.learn.nets.backbone import checkpoint_gradients
 
 if TYPE_CHECKING:
@@ -27,14 +27,12 @@ def kept_bytes(net: nn.Module, side: int, *, is_bf16: bool) -> int:
     parameters = {id(parameter) for parameter in twin.parameters()}
     seen: dict[int, Tensor] = {}
 
-    def keep(saved: Tensor) -> Tensor:
-        kept = saved.detach()  # a result that its own step keeps would keep that step, and nothing would be freed
+    def see(saved: Tensor) -> None:
         if id(saved) not in parameters:
-            seen[saved.untyped_storage()._cdata] = kept
-        return kept
+            seen[saved.untyped_storage()._cdata] = saved.detach()
 
     images = torch.empty(2, 3, side, side, device="meta")  # two: norms refuse a lone value
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+    with seeing_saved(see):
         base: nn.Module = getattr(twin, "base", twin)
         base(images)
     return sum(_num_bytes(saved, is_bf16) for saved in seen.values()) // len(images)

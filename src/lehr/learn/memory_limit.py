@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
@@ -110,18 +111,31 @@ def in_words(num_bytes: float) -> str:
     return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:.0f} MiB"
 
 
+def seeing_saved(see: Callable[[Tensor], None]) -> AbstractContextManager[None]:
+    """Within, `see` gets each tensor that a forward pass keeps for its backward pass.
+
+    What is kept then is a view of it: a result that its own step kept as it is would keep that step in turn, through
+    objects of torch's that no collector sees, and neither would ever be freed.
+    """
+
+    def keep(saved: Tensor) -> Tensor:
+        see(saved)
+        return saved.detach()
+
+    return torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept)
+
+
 def _kept_bytes(learner: Learner, indices: np.ndarray) -> int:
     """Bytes of all tensors that one forward pass keeps for its backward pass, each once, weights aside."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in learner.net.parameters()}
     kept: dict[int, int] = {}
 
-    def keep(saved: Tensor) -> Tensor:
+    def see(saved: Tensor) -> None:
         storage = saved.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return saved.detach()  # a result that its own step keeps would keep that step, and nothing would be freed
 
-    with torch.random.fork_rng(_cuda_of(learner.net)), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    with torch.random.fork_rng(_cuda_of(learner.net)), seeing_saved(see):
         loss = learner.loss(learner.draw(indices, np.random.default_rng(0)))
     del loss  # until here nothing kept was freed, so that no two of them had the same address
     return sum(kept.values())
